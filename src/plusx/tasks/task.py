@@ -1,0 +1,35 @@
+"""The Task protocol: three things that agree (head, losses, decode), so that the training loop knows nothing of classes.
+
+Shape letters: B samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from plusx.network.backbone import Backbone
+
+
+class Task(Protocol):
+    """What is asked of a backbone's features."""
+
+    def head(self, backbone: Backbone) -> nn.Module:
+        """Return the module that turns the backbone's feature maps into outputs."""
+        ...
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """Return named scalar losses, each a mean over the batch; training minimizes their sum."""
+        ...
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """Return named scalars, each a mean over the batch, that a person follows while training."""
+        ...
+
+    def decode(self, outputs: Tensor) -> Sequence[Any]:
+        """Return one prediction a sample, as a person reads it."""
+        ...
+
+    def collate(self, targets: Sequence[int]) -> Tensor:
+        """Return the samples' targets as one tensor."""
+        ...

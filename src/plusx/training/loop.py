@@ -1,0 +1,130 @@
+"""The training loop, a generator: the caller's `for` is the hook.
+
+    for progress in train(network, task, batches, recipe, progress, device):
+        if progress.epoch_ended:
+            progress.record({"accuracy": ...})      # the validation score: plateau and early stopping need it
+
+It yields after every optimizer step. All state is in `progress`; nothing that a resume needs lives in locals.
+
+Shape letters: B samples, C channels, H height, W width.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plusx.data.batches import Batch, Batches
+from plusx.device import Device
+from plusx.errors import PlusxError
+from plusx.tasks.task import Task
+from plusx.training.optimization import learning_rate
+from plusx.training.progress import Progress
+from plusx.training.recipe import Recipe
+
+
+class Diverged(PlusxError):
+    """The loss or the gradients are no longer finite."""
+
+
+def train(
+    task: Task, batches: Batches, recipe: Recipe, progress: Progress, device: Device | None = None
+) -> Iterator[Progress]:
+    """Train `progress.network` until the recipe is done.
+
+    Args:
+        task: What is asked of the network.
+        batches: The training batches, which are a function of the epoch and the place in it.
+        recipe: How to train.
+        progress: Where to begin; a new one, or one that `load_state_dict` has put in the middle of a run.
+        device: Where and how to compute; the CPU in float32 if none is given.
+
+    Yields:
+        `progress`, after every optimizer step. When `progress.epoch_ended`, the caller hands the epoch's validation
+        scores to `progress.record`; the best checkpoint, plateau and early stopping rest on them.
+
+    Raises:
+        Diverged: The loss is not finite; the weights are those before the step.
+        PlusxError: An epoch ended and `record` was not called though the recipe needs the scores.
+    """
+    device = device or Device()
+    if progress.epoch_ended and not progress.recorded:
+        yield progress
+        _expect_record(progress)
+    steps = len(batches)
+    while not progress.finished:
+        progress.epoch_ended = False
+        asked = time.perf_counter()
+        for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
+            progress.waiting += time.perf_counter() - asked
+            rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor)
+            progress.with_random_state(lambda batch=batch, rate=rate: _step(task, batch, recipe, progress, device, rate))
+            if progress.step_in_epoch == steps:
+                _end_epoch(progress, rate)
+            progress.seconds += time.perf_counter() - asked
+            yield progress
+            asked = time.perf_counter()
+        _expect_record(progress)
+
+
+def _step(task: Task, batch: Batch, recipe: Recipe, progress: Progress, device: Device, rate: float) -> None:
+    """One optimizer step: forward, backward, clip, update, average, count."""
+    network, optimizer = progress.network, progress.optimizer
+    network.train()
+    images, targets = device.place_images(batch.images), batch.targets.to(device.name, non_blocking=True)
+    with device.autocast():
+        outputs = network(images)
+        losses = task.losses(outputs, targets)
+    loss = torch.stack(list(losses.values())).sum()
+    loss.backward()
+    limit = recipe.gradient_clip or float("inf")
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit) if recipe.gradient_clip else loss.detach()
+    if not torch.isfinite(norm + loss.detach()):
+        optimizer.zero_grad()
+        raise Diverged(
+            f"the loss became {loss.item():.3g} in step {progress.step + 1} (epoch {progress.epoch + 1}) at learning rate "
+            f"{rate:.3g}; use a lower --learning-rate, more --warmup-epochs or --gradient-clip 1"
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+    progress.step += 1
+    progress.step_in_epoch += 1
+    if progress.average:
+        progress.average.update(network, progress.step)
+    count = len(targets)
+    progress.samples += count
+    _add(progress.sums, "loss", loss, count)
+    for name, value in task.measures(outputs, targets).items():
+        _add(progress.sums, name, value, count)
+
+
+def _add(sums: dict[str, Tensor], name: str, mean: Tensor, count: int) -> None:
+    """Sum up a batch's mean, weighted by its samples, without waiting for the device."""
+    value = mean.detach().double() * count
+    sums[name] = sums[name] + value if name in sums else value
+
+
+def _end_epoch(progress: Progress, rate: float) -> None:
+    row: dict[str, Any] = {"epoch": progress.epoch + 1, "step": progress.step, "learning_rate": rate}
+    row |= {f"train_{name}": total.item() / progress.samples for name, total in progress.sums.items()}
+    progress.history.append(row)
+    progress.sums, progress.samples = {}, 0
+    progress.epoch += 1
+    progress.step_in_epoch = 0
+    progress.epoch_ended, progress.recorded = True, False
+
+
+def _expect_record(progress: Progress) -> None:
+    if progress.recorded:
+        return
+    recipe = progress.recipe
+    if recipe.schedule == "plateau" or recipe.early_stopping:
+        needs = "the plateau schedule" if recipe.schedule == "plateau" else "early stopping"
+        raise PlusxError(
+            f"epoch {progress.epoch} ended without scores, but {needs} needs them; call progress.record(scores)"
+        )
+    progress.recorded = True

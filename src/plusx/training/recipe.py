@@ -1,0 +1,99 @@
+"""Recipe: how a network is trained, as plain data, and the named recipes.
+
+A recipe says what the optimization does; its three maps `input`, `task` and `architecture` say what it wants changed
+there. Whatever a recipe does not say is chosen from the data (defaults.py) and whatever the user says is changed, field
+by field, and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plusx.errors import UsageError, look_up
+
+OPTIMIZERS = {
+    "sgd": "stochastic gradient descent with momentum",
+    "adam": "Adam (Kingma and Ba 2014, arXiv:1412.6980)",
+    "adamw": "Adam with decoupled weight decay (Loshchilov and Hutter 2017, arXiv:1711.05101)",
+}
+SCHEDULES = {
+    "constant": "the learning rate stays as it is",
+    "cosine": "half a cosine from the learning rate to the minimum (Loshchilov and Hutter 2016, arXiv:1608.03983)",
+    "step": "times `factor` at each milestone (He et al. 2015, arXiv:1512.03385, section 4.2)",
+    "one_cycle": "up from 1/25 over the warm-up, then down to the minimum (Smith and Topin 2017, arXiv:1708.07120)",
+    "plateau": "times `factor` when the validation score has not improved for `patience` epochs",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        name: The recipe's name.
+        epochs: Passes over the training split.
+        batch_size: Samples a step.
+        optimizer: "sgd", "adam" or "adamw".
+        learning_rate: The highest learning rate of the schedule.
+        momentum: SGD's momentum; the first beta of Adam.
+        nesterov: Nesterov's form of SGD's momentum.
+        weight_decay: L2 penalty's factor (decoupled with adamw).
+        decay_norm_and_bias: Whether norms' weights and all biases decay too, as in He et al. 2015.
+        schedule: "constant", "cosine", "step", "one_cycle" or "plateau".
+        warmup_epochs: Epochs, or a part of one, over which the learning rate rises linearly to its highest.
+        milestones: Shares of the training (0 to 1) at which "step" multiplies the learning rate.
+        factor: What "step" and "plateau" multiply the learning rate by.
+        patience: Epochs without a better validation score after which "plateau" acts.
+        minimum_learning_rate: The lowest learning rate.
+        gradient_clip: The largest norm of all gradients together; 0 clips nothing.
+        early_stopping: Epochs without a better validation score after which training ends; 0 never.
+        average_decay: Decay a step of the averaged weights (EMA) that are then scored and saved; 0 averages nothing.
+        input: Changes to the input: augmentation, sizes.
+        task: Changes to the task: label smoothing.
+        architecture: Changes to the architecture: shortcut, zero_last_norm.
+    """
+
+    name: str = "custom"
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = False
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+    patience: int = 5
+    minimum_learning_rate: float = 0.0
+    gradient_clip: float = 0.0
+    early_stopping: int = 0
+    average_decay: float = 0.0
+    input: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    task: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    architecture: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        """Check every number; raises UsageError with what was found and what was expected."""
+        look_up("optimizer", self.optimizer, OPTIMIZERS)
+        look_up("schedule", self.schedule, SCHEDULES)
+        for name in ("epochs", "batch_size"):
+            _expect(name, getattr(self, name), getattr(self, name) >= 1, "a whole number of at least 1")
+        _expect("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        for name in ("weight_decay", "warmup_epochs", "patience", "gradient_clip", "early_stopping"):
+            _expect(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        for name in ("momentum", "average_decay"):
+            _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        _expect("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
+        in_order = list(self.milestones) == sorted(self.milestones) and all(0 < share < 1 for share in self.milestones)
+        _expect("milestones", list(self.milestones), in_order, "shares of the training between 0 and 1, rising")
+        _expect("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
+        lowest_is_low = 0 <= self.minimum_learning_rate <= self.learning_rate
+        _expect("minimum_learning_rate", self.minimum_learning_rate, lowest_is_low, "between 0 and learning_rate")
+
+
+def _expect(name: str, found: object, holds: bool, expected: str) -> None:  # noqa: FBT001: a truth, not a switch
+    if not holds:
+        raise UsageError(f"{name} is {found}, but must be {expected}")
