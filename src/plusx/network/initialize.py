@@ -1,0 +1,40 @@
+"""Initial weights, by paper.
+
+He et al. 2015, "Delving deep into rectifiers", arXiv:1502.01852, section 2.2, which the residual networks use
+(arXiv:1512.03385, section 3.4); Goyal et al. 2017, "Accurate, large minibatch SGD", arXiv:1706.02677, section 5.1.
+"""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from plusx.network import layers
+from plusx.network.blocks import Block
+
+LINEAR_DEVIATION = 0.01
+
+
+def initialize(module: nn.Module) -> None:
+    """Draw new weights for all convolutions, norms and linear layers of a module, from torch's global random stream.
+
+    Convolutions: normal with standard deviation sqrt(2 / (size^2 channels_out)), so that gradients keep their scale on
+    their way back (arXiv:1502.01852, equation 14). Norms: weight 1, bias 0. Linear layers: normal with standard
+    deviation 0.01, bias 0 (arXiv:1706.02677, section 5.1).
+
+    Args:
+        module: A backbone, a head, or any part of them; it is changed in place.
+    """
+    for part in module.modules():
+        if isinstance(part, layers.Convolution):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(part, layers.Norm):
+            part.reset_parameters()
+        elif isinstance(part, layers.Linear):
+            nn.init.normal_(part.weight, std=LINEAR_DEVIATION)
+            nn.init.zeros_(part.bias)
+
+
+def zero_last_norms(blocks: Iterable[Block]) -> None:
+    """Make each block start as its shortcut: its last norm's weight becomes 0 (arXiv:1706.02677, section 5.1)."""
+    for block in blocks:
+        nn.init.zeros_(block.last_norm.weight)

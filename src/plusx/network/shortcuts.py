@@ -1,0 +1,83 @@
+"""Shortcuts: how a block's input reaches the sum, also where the block changes its shape.
+
+He et al. 2015, arXiv:1512.03385, section 3.2 (equations 1 and 2), section 3.3 (options A and B), section 4.1 and
+table 3 (options A, B and C).
+
+Shape letters: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plusx.errors import UsageError
+from plusx.network import layers
+
+
+class ZeroPad(nn.Module):
+    """Every `stride`-th pixel, with channels of zeros added: no parameters (arXiv:1512.03385, section 3.3, option A).
+
+    The paper does not say where the zeros go; here one half stands before the channels and one half after them, as in
+    the published CIFAR-10 weights that `key_maps` reads.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        added = channels_out - channels_in
+        if added < 0:
+            raise UsageError(
+                f"a zero_pad shortcut (option A) cannot go from {channels_in} to {channels_out} channels; "
+                "use projection (option B) where a stage is narrower than the one before it"
+            )
+        self.stride = stride
+        self.padding = (0, 0, 0, 0, added // 2, added - added // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) -> (B, channels_out, H/stride, W/stride)."""
+        return functional.pad(x[..., :: self.stride, :: self.stride], self.padding)
+
+
+class Projection(nn.Module):
+    """A 1x1 convolution and its norm (arXiv:1512.03385, equation 2 and section 3.3, option B)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv = layers.conv(channels_in, channels_out, 1, stride=stride)
+        self.norm = layers.norm(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) -> (B, channels_out, H/stride, W/stride)."""
+        return self.norm(self.conv(x))
+
+
+def zero_pad(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return the identity, padded where the shape changes (option A; arXiv:1512.03385, section 3.3)."""
+    same = channels_in == channels_out and stride == 1
+    return layers.identity() if same else ZeroPad(channels_in, channels_out, stride)
+
+
+def projection(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return the identity, or a projection where the shape changes (option B; arXiv:1512.03385, section 3.3)."""
+    same = channels_in == channels_out and stride == 1
+    return layers.identity() if same else Projection(channels_in, channels_out, stride)
+
+
+def projection_always(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    """Return a projection, whatever the shapes (option C; arXiv:1512.03385, section 4.1)."""
+    return Projection(channels_in, channels_out, stride)
+
+
+def none(channels_in: int, channels_out: int, stride: int) -> None:
+    """Return nothing: the block then has no sum (the plain networks of arXiv:1512.03385, section 3.3)."""
+
+
+Shortcut = Callable[[int, int, int], nn.Module | None]
+
+SHORTCUTS: dict[str, Shortcut] = {
+    "zero_pad": zero_pad,
+    "projection": projection,
+    "projection_always": projection_always,
+    "none": none,
+}
+"""From (channels_in, channels_out, stride) to a module, or to None where nothing is to be added."""
