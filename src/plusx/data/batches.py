@@ -1,0 +1,264 @@
+"""From samples to batches: read, augment, prepare, stack; the same bits whatever the workers and wherever it starts.
+
+Shape letters: B samples of a batch, C channels, N draws a sample.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from plusx import random_streams
+from plusx.data.dataset import Sample, Source
+from plusx.errors import DataError
+from plusx.events import Advanced, Event, result_of
+
+
+class Input(Protocol):
+    """How a source becomes a tensor; plusx.inputs has them."""
+
+    @property
+    def draws(self) -> int:
+        """N, how many random numbers a sample's augmentation takes."""
+        ...
+
+    def read(self, source: Source) -> Tensor:
+        """Return uint8 (C, H, W)."""
+        ...
+
+    def augment(self, image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
+        """Return uint8 (C, height, width)."""
+        ...
+
+    def augment_batch(self, images: Tensor, numbers: NDArray[np.float64]) -> Tensor:
+        """Return uint8 (B, C, height, width)."""
+        ...
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Return float32, normalized, of the input's size: (C, height, width) or (B, C, height, width)."""
+        ...
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return float32 (B, C, height, width)."""
+        ...
+
+
+@dataclass
+class Batch:
+    """What a network is given at once: images (B, C, height, width), their targets, their indices in the samples."""
+
+    images: Tensor
+    targets: Tensor
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What a worker hands back for a sample that cannot be read; an error would lose its words on the way."""
+
+    sentence: str
+
+
+class Batches:
+    """The batches of some samples, epoch after epoch.
+
+    Images that all have one size and together fit in memory are read once and augmented a whole batch at a time;
+    others are read each time, by worker processes.
+
+    Attributes:
+        samples: What the batches are made of; a batch's indices point into it.
+        waiting: Seconds that the current epoch has waited for its data.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        input: Input,  # noqa: A002 - the house's word
+        *,
+        batch_size: int,
+        collate: Callable[[Sequence[int]], Tensor],
+        seed: int = 0,
+        training: bool,
+        workers: int = 0,
+        memory_limit: int = 2 * 2**30,
+    ) -> None:
+        """Keep what the batches are made from; nothing is read yet.
+
+        Args:
+            samples: In evaluation their order is that of the batches.
+            input: Reads, augments and prepares.
+            batch_size: Samples a batch; the last one may hold fewer, and in training one more rather than one alone.
+            collate: From the samples' targets (-1 where unknown) to one tensor.
+            seed: Decides order and augmentation.
+            training: Shuffled and augmented, or in order as they are.
+            workers: Processes that read what does not fit in memory.
+            memory_limit: Bytes that the images may take in memory.
+        """
+        self.samples = tuple(samples)
+        self.input = input
+        self.batch_size = batch_size
+        self.collate = collate
+        self.seed = seed
+        self.training = training
+        self.workers = workers
+        self.memory_limit = memory_limit
+        self.waiting = 0.0
+        self._images: Tensor | None = None
+        self._loaded = False
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch."""
+        return len(self._steps(np.arange(len(self.samples))))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all images are held in memory; they are read to find out."""
+        if not self._loaded:
+            result_of(self.load())
+        return self._images is not None
+
+    def load(self) -> Generator[Event, None, None]:
+        """Read all images into memory, if they fit and have one size; `epoch` does so too, silently.
+
+        Raises:
+            DataError: A sample cannot be read.
+        """
+        if self._loaded:
+            return
+        count = len(self.samples)
+        images: Tensor | None = None
+        pause = max(1, count // 100)
+        for done, sample in enumerate(self.samples):
+            image = readable(sample, self.input)
+            if images is None and image.numel() * count > self.memory_limit:
+                break
+            if images is None:
+                images = image.new_empty((count, *image.shape))
+            if image.shape != images.shape[1:]:
+                images = None
+                break
+            images[done] = image
+            if (done + 1) % pause == 0:
+                yield Advanced("reading images", done + 1, count)
+        self._images = images
+        self._loaded = True
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Args:
+            number: The epoch, from 0; it decides order and augmentation in training.
+            start: The step within the epoch to begin at.
+
+        Raises:
+            DataError: A sample cannot be read.
+        """
+        self.waiting = 0.0
+        count = len(self.samples)
+        order = random_streams.order(self.seed, number, count) if self.training else np.arange(count, dtype=np.int64)
+        steps = self._steps(order)[start:]
+        reading = Reading(self.samples, self.input, number, self.seed, training=self.training)
+        began = time.perf_counter()
+        stacked = self._from_memory(steps, reading) if self.in_memory else self._from_files(steps, reading)
+        for indices, images in zip(steps, stacked, strict=True):
+            targets = [self.samples[index].target for index in indices.tolist()]
+            batch = Batch(images, self.collate([-1 if target is None else target for target in targets]), indices)
+            self.waiting += time.perf_counter() - began
+            yield batch
+            began = time.perf_counter()
+
+    def _steps(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return each step's samples; in training a last sample alone joins the step before: batch norm needs two."""
+        steps = [order[first : first + self.batch_size] for first in range(0, len(order), self.batch_size)]
+        if self.training and len(steps) > 1 and len(steps[-1]) == 1:
+            steps[-2:] = [np.concatenate(steps[-2:])]
+        return steps
+
+    def _from_memory(self, steps: list[NDArray[np.int64]], reading: "Reading") -> Iterator[Tensor]:
+        images = self._images
+        assert images is not None  # noqa: S101 - `in_memory` said so
+        for indices in steps:
+            chosen = images[torch.from_numpy(indices)]
+            if self.training:
+                yield self.input.normalize(self.input.augment_batch(chosen, reading.numbers(indices)))
+            else:
+                yield self.input.prepare(chosen)
+
+    def _from_files(self, steps: list[NDArray[np.int64]], reading: "Reading") -> Iterator[Tensor]:
+        if self.workers == 0:
+            batches: Iterator[Any] = (stack([reading[index] for index in indices.tolist()]) for indices in steps)
+        else:
+            batches = iter(
+                DataLoader(
+                    reading,
+                    batch_sampler=[indices.tolist() for indices in steps],
+                    num_workers=self.workers,
+                    collate_fn=stack,
+                    worker_init_fn=start_worker,
+                    multiprocessing_context="fork",
+                )
+            )
+        for batch in batches:
+            if isinstance(batch, Unreadable):
+                raise DataError(batch.sentence)
+            images = torch.from_numpy(batch)
+            yield self.input.normalize(images) if self.training else images
+
+
+class Reading(Dataset[Any]):
+    """One epoch's samples, each read and augmented or prepared by itself."""
+
+    def __init__(self, samples: tuple[Sample, ...], input: Input, epoch: int, seed: int, *, training: bool) -> None:  # noqa: A002
+        self.samples, self.input, self.epoch, self.seed, self.training = samples, input, epoch, seed, training
+
+    def numbers(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the random numbers of some samples: (B, N)."""
+        return random_streams.uniform(self.seed, self.epoch, indices, self.input.draws)
+
+    def __getitem__(self, index: int) -> Tensor | Unreadable:
+        try:
+            image = readable(self.samples[index], self.input)
+        except DataError as error:
+            return Unreadable(str(error))
+        if not self.training:
+            return self.input.prepare(image)
+        return self.input.augment(image, self.numbers(np.array([index]))[0])
+
+
+def readable(sample: Sample, input: Input) -> Tensor:  # noqa: A002
+    """Return a sample's pixels, uint8 (C, H, W).
+
+    Raises:
+        DataError: It cannot be read; the message names it.
+    """
+    try:
+        return input.read(sample.source)
+    except (DataError, OSError) as error:
+        reason = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
+        raise DataError(
+            f"{sample.name!r} can no longer be read: {reason}; put it back as it was, or start a new run without it"
+        ) from error
+
+
+def stack(images: list[Tensor | Unreadable]) -> NDArray[Any] | Unreadable:
+    """Return one array (B, C, height, width), or the first sample that could not be read.
+
+    Arrays leave a worker through a pipe; tensors would need shared memory, of which containers often have 64 MB.
+    """
+    good: list[NDArray[Any]] = []
+    for image in images:
+        if isinstance(image, Unreadable):
+            return image
+        good.append(image.numpy())
+    return np.stack(good)
+
+
+def start_worker(_: int) -> None:
+    """Let each worker process compute on one core."""
+    torch.set_num_threads(1)
