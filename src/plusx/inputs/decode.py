@@ -165,7 +165,11 @@ def decode(image: Image, *, content: bytes, name: str, suffix: str) -> Image:
 
 
 def orientation(image: Image) -> int:
-    """Return the EXIF orientation, 1 to 8; a torn EXIF block counts as none, for the pixels are whole."""
+    """Return the EXIF orientation, 1 to 8, of an image whose pixels are loaded.
+
+    A torn EXIF block counts as none, for the pixels are whole. (Pillow would load a PNG's pixels to look for the block,
+    and would not complain a second time.)
+    """
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # noqa: BLE001  (the parser of a damaged block may raise nearly anything)

@@ -126,13 +126,16 @@ class ImageInput:
             return Facts(channels, height, width, hash_of(source))
         image, content, name, suffix = self.opened(source)
         channels, (width, height) = channels_of(image), image.size
-        sideways = orientation(image) >= 5
-        image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
+        drafted = image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
         whole = decode(image, content=content, name=name, suffix=suffix)
+        if not drafted:
+            width, height = whole.size
+        elif orientation(image) >= 5:
+            width, height = height, width
         if image.mode in ("F", "LAB", "La", "RGBa"):  # the modes that some pixels or libraries cannot leave
             image_pixels(whole, 3, name)
         sha256 = hashlib.sha256(content).hexdigest() if content else hash_of(np.asarray(whole))
-        return Facts(channels, width if sideways else height, height if sideways else width, sha256)
+        return Facts(channels, height, width, sha256)
 
     def opened(self, source: Path | str | bytes | bytearray | memoryview | Image.Image) -> tuple[Any, bytes, str, str]:
         """Return an image with only its header read, its file's bytes, its name in a sentence, and its suffix.
