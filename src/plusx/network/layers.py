@@ -39,6 +39,15 @@ def max_pool(size: int, stride: int) -> Pool:
     return Pool(size, stride=stride, padding=size // 2)
 
 
+def subsample(stride: int) -> nn.Module:
+    """Return what keeps every `stride`-th pixel of every `stride`-th row.
+
+    It is an average over one pixel: a slice, which gives the same numbers, loses the channels_last layout on its way
+    back, and all that comes before it is then slower (a ResNet-20 training step on two cores, bfloat16: by a tenth).
+    """
+    return nn.AvgPool2d(1, stride=stride) if stride > 1 else identity()
+
+
 def linear(features_in: int, features_out: int) -> Linear:
     """Return a fully connected layer with a bias."""
     return Linear(features_in, features_out)

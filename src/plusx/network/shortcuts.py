@@ -30,12 +30,12 @@ class ZeroPad(nn.Module):
                 f"a zero_pad shortcut (option A) cannot go from {channels_in} to {channels_out} channels; "
                 "use projection (option B) where a stage is narrower than the one before it"
             )
-        self.stride = stride
+        self.subsample = layers.subsample(stride)
         self.padding = (0, 0, 0, 0, added // 2, added - added // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, H, W) -> (B, channels_out, H/stride, W/stride)."""
-        return functional.pad(x[..., :: self.stride, :: self.stride], self.padding)
+        return functional.pad(self.subsample(x), self.padding)
 
 
 class Projection(nn.Module):

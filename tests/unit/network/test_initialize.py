@@ -1,0 +1,48 @@
+"""Initial weights have the papers' spread and come from torch's global random stream."""
+
+import math
+
+import pytest
+import torch
+
+from plusx.network import layers
+from plusx.network.architectures import ARCHITECTURES
+from plusx.network.backbone import Backbone
+from plusx.network.initialize import initialize
+
+
+@pytest.mark.parametrize(("channels_in", "channels_out", "size"), [(64, 64, 3), (256, 64, 1), (3, 64, 7)])
+def test_convolutions_keep_the_scale_of_gradients(channels_in, channels_out, size):
+    conv = layers.conv(channels_in, channels_out, size)
+    torch.manual_seed(0)
+    initialize(conv)
+    expected = math.sqrt(2 / (size**2 * channels_out))
+    assert conv.weight.std().item() == pytest.approx(expected, rel=0.05)
+    assert abs(conv.weight.mean().item()) < expected / 20
+
+
+def test_linear_layers_start_small_and_without_bias():
+    linear = layers.linear(512, 100)
+    initialize(linear)
+    assert linear.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not linear.bias.any()
+
+
+def test_norms_start_as_standardization():
+    norm = layers.norm(8)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    norm.running_mean.fill_(3)
+    initialize(norm)
+    assert (norm.weight == 1).all()
+    assert (norm.bias == 0).all()
+    assert (norm.running_mean == 0).all()
+
+
+def test_a_seed_gives_the_same_weights_again():
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return torch.nn.utils.parameters_to_vector(Backbone(ARCHITECTURES["resnet20"]).parameters())
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
