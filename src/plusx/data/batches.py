@@ -3,9 +3,14 @@
 Shape letters: B samples of a batch, C channels, N draws a sample.
 """
 
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from plusx import random_streams
-from plusx.data.dataset import Sample, Source
+from plusx.data.dataset import Sample, Source, reason_of
+from plusx.data.in_order import in_order
 from plusx.errors import DataError
 from plusx.events import Advanced, Event, result_of
 
@@ -134,8 +140,9 @@ class Batches:
         count = len(self.samples)
         images: Tensor | None = None
         pause = max(1, count // 100)
-        for done, sample in enumerate(self.samples):
-            image = readable(sample, self.input)
+        files = any(isinstance(sample.source, Path) for sample in self.samples)
+        threads = max(self.workers, min(4, os.cpu_count() or 1)) if files else 0
+        for done, image in enumerate(in_order(partial(readable, self.input), self.samples, threads)):
             if images is None and image.numel() * count > self.memory_limit:
                 break
             if images is None:
@@ -201,7 +208,10 @@ class Batches:
                     num_workers=self.workers,
                     collate_fn=stack,
                     worker_init_fn=start_worker,
-                    multiprocessing_context="fork",
+                    # Elsewhere than on Linux a forked process may not use the system's own libraries.
+                    multiprocessing_context="fork" if sys.platform == "linux" else None,
+                    # Without a generator of its own the loader would draw from torch's, which the network may use.
+                    generator=torch.Generator(),
                 )
             )
         for batch in batches:
@@ -223,7 +233,7 @@ class Reading(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Tensor | Unreadable:
         try:
-            image = readable(self.samples[index], self.input)
+            image = readable(self.input, self.samples[index])
         except DataError as error:
             return Unreadable(str(error))
         if not self.training:
@@ -231,7 +241,7 @@ class Reading(Dataset[Any]):
         return self.input.augment(image, self.numbers(np.array([index]))[0])
 
 
-def readable(sample: Sample, input: Input) -> Tensor:  # noqa: A002
+def readable(input: Input, sample: Sample) -> Tensor:  # noqa: A002
     """Return a sample's pixels, uint8 (C, H, W).
 
     Raises:
@@ -240,9 +250,9 @@ def readable(sample: Sample, input: Input) -> Tensor:  # noqa: A002
     try:
         return input.read(sample.source)
     except (DataError, OSError) as error:
-        reason = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error)
         raise DataError(
-            f"{sample.name!r} can no longer be read: {reason}; put it back as it was, or start a new run without it"
+            f"{sample.name!r} can no longer be read: {reason_of(error)}; put it back as it was, or start a "
+            "new run without it"
         ) from error
 
 
@@ -260,5 +270,7 @@ def stack(images: list[Tensor | Unreadable]) -> NDArray[Any] | Unreadable:
 
 
 def start_worker(_: int) -> None:
-    """Let each worker process compute on one core."""
+    """Let each worker process compute on one core, and leave signals to the process that saves the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -126,6 +126,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
+def reason_of(error: Exception) -> str:
+    """Return in a few words why a sample could not be read: "is empty", "No such file or directory"."""
+    return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
+
+
 def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """Return the data set with every class matched by name against `classes`, whose order is kept.
 

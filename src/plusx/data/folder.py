@@ -13,7 +13,7 @@ from pathlib import Path
 from plusx.data.dataset import SPLIT_WORDS, Dataset, Rejected, Sample, class_name, counted, listed, printable
 from plusx.errors import DataError, UsageError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 SYSTEM_FILES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 

@@ -1,17 +1,15 @@
 """Looking at every sample once before training: what can be read, its size, and its sum."""
 
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from plusx.data.dataset import Dataset, Rejected, Sample, Source, counted
+from plusx.data.dataset import Dataset, Rejected, Sample, Source, counted, reason_of
+from plusx.data.in_order import in_order
 from plusx.errors import DataError
 from plusx.events import Advanced, Event
-
-LOOK_AHEAD = 16
 
 
 class Facts(Protocol):
@@ -57,12 +55,23 @@ def survey(
     Raises:
         DataError: Not one sample can be read.
     """
+
+    def check(sample: Sample) -> FactsT | str:
+        try:
+            return inspect(sample.source)
+        except (DataError, OSError) as error:
+            return reason_of(error)
+
+    # An array's check takes microseconds: handing it to a thread would cost more.
+    if all(isinstance(sample.source, np.ndarray) for sample in dataset.samples):
+        workers = 0
     samples: list[Sample] = []
     facts: list[FactsT] = []
     rejected = list(dataset.rejected)
     total = len(dataset.samples)
     pause = max(1, total // 200)
-    for done, (sample, found) in enumerate(inspected(dataset, inspect, workers), start=1):
+    answers = in_order(check, dataset.samples, workers)
+    for done, (sample, found) in enumerate(zip(dataset.samples, answers, strict=True), start=1):
         if isinstance(found, str):
             rejected.append(Rejected(sample.name, found))
         else:
@@ -74,33 +83,3 @@ def survey(
         first = "; ".join(f"{one.name!r} {one.reason}" for one in rejected[:3])
         raise DataError(f"none of the {counted(len(rejected), 'image')} of {dataset.origin!r} can be read: {first}")
     return replace(dataset, samples=tuple(samples), rejected=tuple(rejected)), facts
-
-
-def inspected(
-    dataset: Dataset, inspect: Callable[[Source], FactsT], workers: int
-) -> Iterator[tuple[Sample, FactsT | str]]:
-    """Yield each sample, in order, with its facts or with the reason why there are none."""
-
-    def check(sample: Sample) -> FactsT | str:
-        try:
-            return inspect(sample.source)
-        except (DataError, OSError) as error:
-            return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
-
-    in_memory = all(isinstance(sample.source, np.ndarray) for sample in dataset.samples)
-    if workers < 2 or in_memory:
-        # An array's check takes microseconds: handing it to a thread would cost more.
-        yield from ((sample, check(sample)) for sample in dataset.samples)
-        return
-    with ThreadPoolExecutor(workers, "checking") as pool:
-        waiting: list[tuple[Sample, Future[FactsT | str]]] = []
-        try:
-            for sample in dataset.samples:
-                waiting.append((sample, pool.submit(check, sample)))
-                if len(waiting) >= workers * LOOK_AHEAD:
-                    first, future = waiting.pop(0)
-                    yield first, future.result()
-            for sample, future in waiting:
-                yield sample, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
