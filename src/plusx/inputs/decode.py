@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.Image import DecompressionBombError, Image, Transpose
+from PIL.Image import DecompressionBombError, DecompressionBombWarning, Image, Transpose
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -43,10 +43,11 @@ TURNS = {
     8: Transpose.ROTATE_90,
 }
 
-# Pillow's UserWarnings speak of metadata that it skips (a torn EXIF block, a TIFF tag with too many values); what
-# touches pixels it raises. They are ignored by a filter and not by `warnings.catch_warnings`, which is not safe when
-# several threads read images at once. `DecompressionBombWarning` is no UserWarning, so other users of Pillow keep it.
-METADATA_WARNINGS = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)
+# Pillow's UserWarnings speak of metadata that it skips (a torn EXIF block, a TIFF tag with too many values), and what
+# touches pixels it raises; its bomb warning is answered by max_pixels. They are ignored by filters and not by
+# `warnings.catch_warnings`, which is not safe when several threads read images at once.
+IGNORED_WARNINGS: list[type[Warning]] = [DecompressionBombWarning, UserWarning]
+FILTERS = [("ignore", None, category, re.compile(r"PIL\."), 0) for category in IGNORED_WARNINGS]
 
 
 class UnreadableImage(DataError):  # noqa: N818  (a word of the field, as in every sentence about it)
@@ -108,7 +109,7 @@ def reason_of(error: Exception, content: bytes, suffix: str) -> str:
     if is_text(content):
         return f"is not an image: a text file{f' named {suffix}' if suffix else ''}"
     if isinstance(error, DecompressionBombError):
-        return "has more pixels than the decoder accepts"
+        return "has more pixels than Pillow accepts (PIL.Image.MAX_IMAGE_PIXELS)"
     if isinstance(error, MemoryError):
         return "is too large for this machine's memory"
     short_webp = content[:4] == b"RIFF" and int.from_bytes(content[4:8], "little") + 8 > len(content)
@@ -136,7 +137,7 @@ def open_image(content: bytes, *, max_pixels: int, name: str, suffix: str) -> Im
         if is_text(content):
             raise UnreadableImage(reason_of(ValueError(), content, suffix), name)
         raise UnreadableImage("is not a JPEG, PNG, WebP, BMP, TIFF or GIF image", name)
-    ignore_metadata_warnings()
+    ignore_warnings()
     try:
         image = decoder(BytesIO(content))
         width, height = image.size
@@ -155,13 +156,26 @@ def decode(image: Image, *, content: bytes, name: str, suffix: str) -> Image:
     Raises:
         UnreadableImage: The pixels are truncated or damaged.
     """
-    ignore_metadata_warnings()
+    ignore_warnings()
     try:
         image.load()
     except Exception as error:
         raise UnreadableImage(reason_of(error, content, suffix), name) from error
     turn = TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def copied(image: Image, name: str) -> Image:
+    """Copy an image of the caller's, so that nothing done here changes it.
+
+    Raises:
+        UnreadableImage: It was opened lazily, and its file cannot be decoded.
+    """
+    ignore_warnings()
+    try:
+        return image.copy()
+    except Exception as error:
+        raise UnreadableImage(reason_of(error, b"", ""), name) from error
 
 
 def orientation(image: Image) -> int:
@@ -176,7 +190,8 @@ def orientation(image: Image) -> int:
         return 1
 
 
-def ignore_metadata_warnings() -> None:
-    """Put the filter described at `METADATA_WARNINGS` first, if it is not there."""
-    if warnings.filters[:1] != [METADATA_WARNINGS]:
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+def ignore_warnings() -> None:
+    """Put the filters described at `IGNORED_WARNINGS` first, if they are not there."""
+    if warnings.filters[: len(FILTERS)] != FILTERS:
+        for category in reversed(IGNORED_WARNINGS):
+            warnings.filterwarnings("ignore", category=category, module=r"PIL\.")

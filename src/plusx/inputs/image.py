@@ -17,7 +17,16 @@ from torch import Tensor
 
 from plusx.errors import UsageError, look_up
 from plusx.inputs.batch_augment import DRAWS, augment_batch
-from plusx.inputs.decode import IMAGE_SUFFIXES, UnreadableImage, decode, open_image, orientation, quoted, read_bytes
+from plusx.inputs.decode import (
+    IMAGE_SUFFIXES,
+    UnreadableImage,
+    copied,
+    decode,
+    open_image,
+    orientation,
+    quoted,
+    read_bytes,
+)
 from plusx.inputs.limits import check_fields
 from plusx.inputs.pixels import array_pixels, channels_of, image_pixels
 from plusx.inputs.resize import Span, crop_spans, resized, stretch_spans
@@ -145,10 +154,10 @@ class ImageInput:
         """
         name = quoted(source)
         if isinstance(source, Image.Image):
-            if not 0 < source.width * source.height <= self.max_pixels:
-                pixels = source.width * source.height
+            pixels = source.width * source.height
+            if not 0 < pixels <= self.max_pixels:
                 raise UnreadableImage(f"has {pixels:,} pixels; expected 1 to max_pixels {self.max_pixels:,}", name)
-            return source.copy(), b"", name, ""
+            return copied(source, name), b"", name, ""
         content, suffix = (
             (read_bytes(Path(source)), Path(source).suffix) if isinstance(source, str | Path) else (bytes(source), "")
         )
@@ -208,13 +217,12 @@ class ImageInput:
         return self.normalize(self.fit_to_size(image))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold, with the input's kind."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {"kind": self.kind, **plain}
+        """Return plain values that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "ImageInput":
-        """Return the input that `to_dict` described.
+        """Return the input that `to_dict` described; `kind` may stand beside its values.
 
         Raises:
             UsageError: It is of another kind, a field is unknown or missing, or holds what it may not.
