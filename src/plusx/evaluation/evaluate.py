@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plusx.errors import DataError
-from plusx.evaluation.scores import BINS, SMALLEST, Outcomes, Score, bin_of, bootstrap, f1_score, wilson
+from plusx.evaluation.scores import (
+    SMALLEST,
+    CalibrationBin,
+    Outcomes,
+    Score,
+    bootstrap,
+    calibration_of,
+    f1_score,
+    wilson,
+)
 from plusx.storage import write_text
 
 UNKNOWN = -1
@@ -61,17 +70,6 @@ class ClassScores:
     precision: Score | None  # None: the class was never predicted
     recall: Score | None  # None: the split has no sample of the class
     f1: Score | None  # None: both
-
-
-@dataclass(frozen=True)
-class CalibrationBin:
-    """The samples whose confidence lies in (low, high], and how many of their predictions are right."""
-
-    low: float
-    high: float
-    samples: int
-    confidence: float | None  # mean confidence; None: the bin is empty
-    accuracy: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,19 +143,6 @@ def top(predictions: Predictions, chosen: NDArray[np.int64], places: int) -> int
     own = np.take_along_axis(rows, targets, 1)
     before = (rows > own) | ((rows == own) & (np.arange(rows.shape[1]) < targets))
     return int((before.sum(1) < places).sum())
-
-
-def calibration_of(outcomes: Outcomes) -> tuple[CalibrationBin, ...]:
-    """Sort the samples into bins of equal width by confidence."""
-    bins = bin_of(outcomes.confidences)
-    rows: list[CalibrationBin] = []
-    for number in range(BINS):
-        inside = bins == number
-        count = int(inside.sum())
-        confidence = float(outcomes.confidences[inside].mean()) if count else None
-        accuracy = float(outcomes.correct[inside].mean()) if count else None
-        rows.append(CalibrationBin(number / BINS, (number + 1) / BINS, count, confidence, accuracy))
-    return tuple(rows)
 
 
 def evaluate(predictions: Predictions, split: str, *, resamples: int = 1000, seed: int = 0) -> Evaluation:

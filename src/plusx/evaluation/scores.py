@@ -116,6 +116,30 @@ class Outcomes:
         return self.targets == self.predicted
 
 
+@dataclass(frozen=True)
+class CalibrationBin:
+    """The samples whose confidence lies in (low, high], and how many of their predictions are right."""
+
+    low: float
+    high: float
+    samples: int
+    confidence: float | None  # mean confidence; None: the bin is empty
+    accuracy: float | None
+
+
+def calibration_of(outcomes: Outcomes) -> tuple[CalibrationBin, ...]:
+    """Sort the samples into bins of equal width by confidence."""
+    bins = bin_of(outcomes.confidences)
+    rows: list[CalibrationBin] = []
+    for number in range(BINS):
+        inside = bins == number
+        count = int(inside.sum())
+        confidence = float(outcomes.confidences[inside].mean()) if count else None
+        accuracy = float(outcomes.correct[inside].mean()) if count else None
+        rows.append(CalibrationBin(number / BINS, (number + 1) / BINS, count, confidence, accuracy))
+    return tuple(rows)
+
+
 def averages(outcomes: Outcomes, drawn: Integers) -> dict[str, Floats]:
     """Score R resamples of the samples at once; one of them may be the samples themselves.
 
@@ -161,8 +185,9 @@ def bootstrap(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> di
     """Score what is no simple proportion, with percentile intervals from seeded resamples of the samples.
 
     The intervals are shifted so that the resamples' mean is the score: noise alone makes a resample's calibration
-    error larger than the samples' own, so that unshifted intervals may not even hold the score. Where all resamples score the same, `unseen` gives the interval; the number of
-    trials behind a macro score is then K times the harmonic mean of the classes' numbers of samples.
+    error larger than the samples' own, so that an unshifted interval may not even hold the score. Where all resamples
+    score the same, `unseen` gives the interval; the number of trials behind a macro score is then K times the harmonic
+    mean of the classes' numbers of samples.
 
     Args:
         outcomes: The samples.
