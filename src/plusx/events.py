@@ -19,6 +19,7 @@ class Advanced:
     done: int
     total: int | None
     unit: str = "images"
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ HEADER = "plusx"
 DIGEST = "sha256"
 
 
-def write_tensors(path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor], *,
-                  keep: Path | None = None) -> None:
+def write_tensors(
+    path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor], *, keep: Path | None = None
+) -> None:
     """Write tensors and a header of plain JSON values to one file.
 
     Args:
@@ -64,7 +65,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{str(path)!r} is damaged or is no safetensors file ({_first_line(error)}); use another copy of it"
@@ -72,7 +73,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     if HEADER not in about:
         raise CheckpointError(f"{str(path)!r} holds tensors but no plusx header; expected a plusx {kind} file")
     if about.get(DIGEST) != _digest(about[HEADER], tensors):
-        raise CheckpointError(f"{str(path)!r} is damaged: its content does not match its sha256; use another copy of it")
+        raise CheckpointError(
+            f"{str(path)!r} is damaged: its content does not match its sha256; use another copy of it"
+        )
     header: dict[str, Any] = json.loads(about[HEADER])
     if header["kind"] != kind:
         raise CheckpointError(f"{str(path)!r} is a plusx {header['kind']} file; expected a {kind} file")

@@ -17,6 +17,7 @@ from torch.nn import functional
 from plusx.errors import DataError, UsageError
 from plusx.network import layers
 from plusx.network.backbone import Backbone
+from plusx.network.initialize import initialize
 
 
 class ClassificationHead(nn.Module):
@@ -65,11 +66,15 @@ class Classification:
 
     def head(self, backbone: Backbone) -> nn.Module:
         """Return the head for this backbone: (B, C, *) -> (B, K) logits."""
-        return ClassificationHead(backbone.channels[-1], len(self.classes))
+        head = ClassificationHead(backbone.channels[-1], len(self.classes))
+        initialize(head)
+        return head
 
     def losses(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy in nats, the mean over (B, K) logits and (B,) class numbers."""
-        return {"cross_entropy": functional.cross_entropy(outputs.float(), targets, label_smoothing=self.label_smoothing)}
+        return {
+            "cross_entropy": functional.cross_entropy(outputs.float(), targets, label_smoothing=self.label_smoothing)
+        }
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The share of the batch whose most probable class is the right one."""

@@ -1,6 +1,6 @@
 """The training loop, a generator: the caller's `for` is the hook.
 
-    for progress in train(network, task, batches, recipe, progress, device):
+    for progress in train(network, task, batches, recipe):
         if progress.epoch_ended:
             progress.record({"accuracy": ...})      # the validation score: plateau and early stopping need it
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from plusx.data.batches import Batch, Batches
 from plusx.device import Device
@@ -30,15 +30,22 @@ class Diverged(PlusxError):
 
 
 def train(
-    task: Task, batches: Batches, recipe: Recipe, progress: Progress, device: Device | None = None
+    network: nn.Module,
+    task: Task,
+    batches: Batches,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    device: Device | None = None,
 ) -> Iterator[Progress]:
-    """Train `progress.network` until the recipe is done.
+    """Train a network until the recipe is done.
 
     Args:
+        network: The network, already on its device; its weights are changed in place.
         task: What is asked of the network.
         batches: The training batches, which are a function of the epoch and the place in it.
         recipe: How to train.
-        progress: Where to begin; a new one, or one that `load_state_dict` has put in the middle of a run.
+        progress: Where to begin, made from the same network and recipe; `load_state_dict` may have put it in the middle
+            of a run. A new one if none is given.
         device: Where and how to compute; the CPU in float32 if none is given.
 
     Yields:
@@ -50,6 +57,7 @@ def train(
         PlusxError: An epoch ended and `record` was not called though the recipe needs the scores.
     """
     device = device or Device()
+    progress = progress or Progress(network, recipe)
     if progress.epoch_ended and not progress.recorded:
         yield progress
         _expect_record(progress)
@@ -60,7 +68,9 @@ def train(
         for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
             progress.waiting += time.perf_counter() - asked
             rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor)
-            progress.with_random_state(lambda batch=batch, rate=rate: _step(task, batch, recipe, progress, device, rate))
+            progress.with_random_state(
+                lambda batch=batch, rate=rate: _step(task, batch, recipe, progress, device, rate)
+            )
             if progress.step_in_epoch == steps:
                 _end_epoch(progress, rate)
             progress.seconds += time.perf_counter() - asked

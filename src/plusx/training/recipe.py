@@ -48,6 +48,7 @@ class Recipe:
         gradient_clip: The largest norm of all gradients together; 0 clips nothing.
         early_stopping: Epochs without a better validation score after which training ends; 0 never.
         average_decay: Decay a step of the averaged weights (EMA) that are then scored and saved; 0 averages nothing.
+        from_data: Fields for which the data's own defaults (defaults.py) stand, rather than the values here.
         input: Changes to the input: augmentation, sizes.
         task: Changes to the task: label smoothing.
         architecture: Changes to the architecture: shortcut, zero_last_norm.
@@ -71,6 +72,7 @@ class Recipe:
     gradient_clip: float = 0.0
     early_stopping: int = 0
     average_decay: float = 0.0
+    from_data: tuple[str, ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict[str, Any])
     task: Mapping[str, Any] = field(default_factory=dict[str, Any])
     architecture: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -89,11 +91,37 @@ class Recipe:
         _expect("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
         in_order = list(self.milestones) == sorted(self.milestones) and all(0 < share < 1 for share in self.milestones)
         _expect("milestones", list(self.milestones), in_order, "shares of the training between 0 and 1, rising")
-        _expect("warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}")
+        _expect(
+            "warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}"
+        )
         lowest_is_low = 0 <= self.minimum_learning_rate <= self.learning_rate
         _expect("minimum_learning_rate", self.minimum_learning_rate, lowest_is_low, "between 0 and learning_rate")
 
 
-def _expect(name: str, found: object, holds: bool, expected: str) -> None:  # noqa: FBT001: a truth, not a switch
+def _expect(name: str, found: object, holds: bool, expected: str) -> None:  # noqa: FBT001 - a truth, not a switch
     if not holds:
         raise UsageError(f"{name} is {found}, but must be {expected}")
+
+
+RECIPES: dict[str, Recipe] = {
+    "small": Recipe(
+        name="small",
+        from_data=("epochs", "batch_size"),
+        learning_rate=0.4,
+        schedule="one_cycle",
+        weight_decay=5e-4,
+        task={"label_smoothing": 0.1},
+    ),
+    "photos": Recipe(
+        name="photos",
+        epochs=60,
+        batch_size=32,
+        learning_rate=0.05,
+        schedule="cosine",
+        warmup_epochs=3,
+        weight_decay=1e-4,
+        average_decay=0.99,
+        input={"random_resized_crop": True, "crop_scale": (0.25, 1.0)},
+        task={"label_smoothing": 0.1},
+    ),
+}

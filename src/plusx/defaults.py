@@ -1,0 +1,96 @@
+"""What is chosen from the data where the user and the recipe say nothing: size, model, recipe, epochs, augmentation.
+
+Everything chosen here is printed in the first screen and written to config.yaml.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from plusx.inputs.image import Facts
+from plusx.network.architectures import Architecture
+
+SMALL = 64  # pixels; up to here a network with the 3x3 stem is right, and images keep their own size
+PHOTO_SIZES = (64, 128, 224)
+SMALL_RUN = 60_000  # images that a short run on small images should see, however few there are
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the survey of the files says of a training split."""
+
+    samples: int
+    channels: int
+    height: int
+    width: int
+    one_size: bool
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, facts: Sequence[Facts], training_samples: int, classes: tuple[str, ...]) -> "DataFacts":
+        """Summarize the images' own facts: the median height and width, colour if any image has it."""
+        sizes = {(image.height, image.width) for image in facts}
+        return cls(
+            samples=training_samples,
+            channels=_channels({image.channels for image in facts}),
+            height=round(median(image.height for image in facts)),
+            width=round(median(image.width for image in facts)),
+            one_size=len(sizes) == 1,
+            classes=classes,
+        )
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Values for what nobody has said, by part."""
+
+    model: str
+    recipe: str
+    input: dict[str, Any] = field(default_factory=dict[str, Any])
+    training: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def defaults_for(data: DataFacts, architecture: Architecture | None) -> Defaults:
+    """Choose model, recipe, image size, augmentation and length of training from the data.
+
+    Args:
+        data: What the survey says.
+        architecture: The one that the user chose, if any; a network made for 32 pixels is not given 224.
+    """
+    small = max(data.height, data.width) <= SMALL
+    ceiling = architecture.image_size * 2 if architecture and architecture.image_size <= SMALL else max(PHOTO_SIZES)
+    if small and data.one_size:
+        height, width = data.height, data.width
+    elif small:
+        height = width = min(size for size in (16, 28, 32, 48, SMALL) if size >= max(data.height, data.width, 1) * 0.9)
+    else:
+        fitting = [size for size in PHOTO_SIZES if size <= min(min(data.height, data.width) * 1.2, ceiling)]
+        height = width = max(fitting, default=PHOTO_SIZES[0])
+    few_pixels = max(height, width) <= SMALL
+    augmentation: dict[str, Any] = {"flip": data.channels >= 3}
+    if few_pixels:
+        augmentation["pad_and_crop"] = max(1, round(min(height, width) / 8))
+    else:
+        augmentation |= {"random_resized_crop": True, "crop_fraction": 0.875}
+    return Defaults(
+        model="resnet20" if few_pixels else "resnet18",
+        recipe="small" if few_pixels else "photos",
+        input={"height": height, "width": width, "channels": data.channels, **augmentation},
+        training=_length(data.samples) if few_pixels else {},
+    )
+
+
+def _length(samples: int) -> dict[str, Any]:
+    """Epochs and batch for small images: at least ten passes, and enough of them for a small set to be learned."""
+    batch = 128
+    while batch > 16 and samples / batch < 20:
+        batch //= 2
+    return {"epochs": max(10, min(100, round(SMALL_RUN / max(samples, 1)))), "batch_size": batch}
+
+
+def _channels(found: set[int]) -> int:
+    """One channel if all images are grey, three if any has colour, the arrays' own number otherwise."""
+    return max(found) if max(found) > 4 else (1 if found <= {1, 2} else 3)
