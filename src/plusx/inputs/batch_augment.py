@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from plusx.errors import UsageError
-from plusx.inputs.resize import Span, resized
+from plusx.inputs.resize import Span, resized, stretch_spans
 
 if TYPE_CHECKING:
     from plusx.inputs.image import ImageInput
@@ -96,6 +96,9 @@ def resized_bytes(images: Tensor, height: int, width: int) -> Tensor:
     """Resize uint8 images with torch's antialiased integer filter: (B, C, H, W) -> (B, C, height, width)."""
     if images.shape[-2:] == (height, width):
         return images
+    if height == width == 1:  # torch takes its own output for channels-last here, and stops at an internal assertion
+        spans = stretch_spans(images.shape[-2], images.shape[-1], 1, 1)
+        return resized(images, *spans).round_().to(torch.uint8)
     return interpolate(images.contiguous(), size=(height, width), mode="bilinear", antialias=True)
 
 

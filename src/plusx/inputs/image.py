@@ -28,7 +28,7 @@ from plusx.inputs.decode import (
     read_bytes,
 )
 from plusx.inputs.limits import check_fields
-from plusx.inputs.pixels import array_pixels, channels_of, image_pixels
+from plusx.inputs.pixels import SAFE_MODES, array_pixels, channels_of, image_pixels
 from plusx.inputs.resize import Span, crop_spans, resized, stretch_spans
 
 __all__ = ["IMAGE_SUFFIXES", "Facts", "ImageInput", "Source", "UnreadableImage"]
@@ -141,7 +141,7 @@ class ImageInput:
             width, height = whole.size
         elif orientation(image) >= 5:
             width, height = height, width
-        if image.mode in ("F", "LAB", "La", "RGBa"):  # the modes that some pixels or libraries cannot leave
+        if whole.mode not in SAFE_MODES:
             image_pixels(whole, 3, name)
         sha256 = hashlib.sha256(content).hexdigest() if content else hash_of(np.asarray(whole))
         return Facts(channels, height, width, sha256)

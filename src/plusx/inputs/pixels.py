@@ -21,6 +21,10 @@ from plusx.errors import DataError
 from plusx.inputs.decode import UnreadableImage
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+SAFE_MODES = frozenset({*GREY_MODES, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}) - {
+    "F",
+    "La",
+}  # always convertible
 LUMA = (19595, 38470, 7471)  # of 65,536: the integers that Pillow uses
 
 
