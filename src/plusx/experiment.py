@@ -279,14 +279,13 @@ def _finish(
 
 def _first_screen(experiment: Experiment) -> Generator[Event, None, list[Section]]:
     yield Advanced("measuring the speed", 0, None, "steps")
-    seconds = reporting.seconds_per_epoch(experiment.plan, experiment.network, experiment.training, experiment.device)
-    return reporting.first_screen(
-        experiment.plan, experiment.data, experiment.network, experiment.training, experiment.device, seconds
-    )
+    plan, network, training, device = experiment.plan, experiment.network, experiment.training, experiment.device
+    duration = reporting.expected_duration(plan, network, training, device)
+    return reporting.first_screen(plan, experiment.data, network, training, device, duration)
 
 
 def _describe(folder: RunFolder, experiment: Experiment) -> None:
-    """Write what is known before training: plan, environment, classes, splits, what was set aside, a sheet of samples."""
+    """Write what is known before training: plan, environment, classes, splits, what was set aside, samples."""
     folder.write("config.yaml", experiment.plan.to_yaml())
     folder.write_json("environment.json", reporting.environment(experiment.device))
     folder.write_json("classes.json", list(experiment.data.classes))

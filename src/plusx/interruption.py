@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -21,7 +21,7 @@ class StopRequest:
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
+def listening() -> Generator[StopRequest]:
     """Note Ctrl-C and SIGTERM instead of dying of them; the same signal a second time acts as it always does.
 
     Signals can be caught in a program's main thread only; elsewhere nothing is changed.

@@ -210,7 +210,7 @@ def resolve(asked: Request, data: DataFacts, statistics: tuple[tuple[float, ...]
         **recipe.input,
         **asked.changes("input"),
     }
-    task = {"classes": data.classes, **recipe.task, **asked.changes("task")}
+    task = {**recipe.task, **asked.changes("task")}
     run = dataclasses.replace(asked.run, model=architecture.name, recipe=recipe.name)
     return Plan(
         run=run,

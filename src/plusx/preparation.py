@@ -53,18 +53,28 @@ def prepare(run: Run, max_pixels: int | None = None) -> Generator[Event, None, P
     data_root = Path(run.data_root) if run.data_root else None
     dataset = yield from read_dataset(run.source, data_root=data_root, download=run.download)
     dataset, facts = yield from survey(dataset, reader_of(1, max_pixels).inspect, workers=os.cpu_count() or 1)
-    if run.strict and dataset.rejected:
-        first = dataset.rejected[0]
-        raise DataError(
-            f"{len(dataset.rejected)} of the files of {run.source!r} cannot be used; the first, {first.name!r}, "
-            f"{first.reason}; mend or remove them, or leave out --strict to set them aside"
-        )
+    if run.strict:
+        refuse_rejected(dataset)
     dataset = split_dataset(dataset, seed=run.seed, validation=run.validation, test=run.test)
     if run.limit_samples:
         dataset = limited(dataset, run.limit_samples, run.seed)
     training = dataset.split("train")
     summary = DataFacts.of(facts, len(training), dataset.classes)
     return Prepared(dataset, summary, _statistics(training, summary))
+
+
+def refuse_rejected(dataset: Dataset) -> None:
+    """Make an error of files that cannot be used.
+
+    Raises:
+        DataError: There is one.
+    """
+    if dataset.rejected:
+        first = dataset.rejected[0]
+        raise DataError(
+            f"{len(dataset.rejected)} of the files of {dataset.origin!r} cannot be used; the first, {first.name!r}, "
+            f"{first.reason}; mend or remove them, or leave out --strict to set them aside"
+        )
 
 
 def limited(dataset: Dataset, count: int, seed: int) -> Dataset:

@@ -6,21 +6,23 @@ import platform
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from plusx import random_streams
 from plusx.data import Dataset, Sample
 from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.evaluation.complexity import complexity, layer_table
+from plusx.evaluation.evaluate import Evaluation
 from plusx.evaluation.pictures import contact_sheet, to_png
 from plusx.evaluation.report import Mistake, Picture, ReportData, write_report
 from plusx.events import Section
-from plusx.inputs.image import ImageInput
 from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder
@@ -30,6 +32,7 @@ from plusx.training.progress import Progress
 
 if TYPE_CHECKING:
     from plusx.experiment import Result
+    from plusx.inputs.image import ImageInput
 
 PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
 SHEET = 32  # augmented samples on the sheet
@@ -70,11 +73,11 @@ def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: De
         if trial.step == TIMED_STEPS or trial.epoch_ended:
             break
     torch.set_rng_state(state)
-    return min(later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)) * len(batches)
+    return min(later - earlier for earlier, later in pairwise(stamps)) * len(batches)
 
 
 def first_screen(
-    plan: Plan, data: Dataset, network: Network, batches: Batches, device: Device, epoch_seconds: float
+    plan: Plan, data: Dataset, network: nn.Module, batches: Batches, device: Device, duration: tuple[str, str]
 ) -> list[Section]:
     """Say what will be trained on what, and how, before it begins."""
     recipe, look = plan.recipe, plan.input
@@ -116,26 +119,22 @@ def first_screen(
                 ("length", f"{recipe.epochs} epochs of {len(batches):,} steps, batch {recipe.batch_size}"),
                 ("device", device.describe()),
                 ("batches", held),
-                ("expected", f"about {_duration(epoch_seconds * recipe.epochs)} of training"),
+                duration,
                 ("seed", str(plan.run.seed)),
             ),
         ),
     ]
 
 
+def expected_duration(plan: Plan, network: Network, batches: Batches, device: Device) -> tuple[str, str]:
+    """Say how long training will take, from the time of a few steps."""
+    seconds = seconds_per_epoch(plan, network, batches, device) * plan.recipe.epochs
+    return "expected", f"about {_duration(seconds)} of training"
+
+
 def last_screen(result: "Result", progress: Progress) -> Section:
     """Say how good it became, where everything is, and what to do next."""
-    rows: list[tuple[str, str]] = []
-    if result.evaluation:
-        shown = {"accuracy": "accuracy", "top5_accuracy": "top-5 accuracy", "macro_f1": "macro F1"}
-        for name, words in shown.items():
-            if name in result.evaluation.scores:
-                score = result.evaluation.scores[name]
-                rows.append(
-                    (words, f"{score.value:.2%}, 95 % interval {score.low:.2%} to {score.high:.2%}".replace("%", " %").replace("95  %", "95 %"))
-                )
-        error = result.evaluation.scores["calibration_error"]
-        rows.append(("calibration error", f"{error.value:.4f}, 95 % interval {error.low:.4f} to {error.high:.4f}"))
+    rows = score_rows(result.evaluation) if result.evaluation else []
     rows += [
         (
             "scored on",
@@ -149,6 +148,21 @@ def last_screen(result: "Result", progress: Progress) -> Section:
         ("next", f"plusx predict {result.run} IMAGE ..."),
     ]
     return Section("Result", tuple(rows))
+
+
+def score_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """The scores that a person looks at first, each with its interval."""
+    rows: list[tuple[str, str]] = []
+    for name, words in {"accuracy": "accuracy", "top5_accuracy": "top-5 accuracy", "macro_f1": "macro F1"}.items():
+        if name in evaluation.scores:
+            score = evaluation.scores[name]
+            low, high = 100 * score.low, 100 * score.high
+            rows.append((words, f"{100 * score.value:.2f} %, 95 % interval {low:.2f} to {high:.2f} %"))
+    error = evaluation.scores["calibration_error"]
+    return [
+        *rows,
+        ("calibration error", f"{error.value:.4f}, 95 % interval {error.low:.4f} to {error.high:.4f}"),
+    ]
 
 
 def write_samples(folder: RunFolder, batches: Batches) -> None:
@@ -172,21 +186,14 @@ def write_run_report(
     evaluation, plan = result.evaluation, result.plan
     if evaluation is None:
         raise ValueError("a report needs an evaluation")
-    sections = first_screen(
-        plan,
-        data,
-        progress.network,
-        training,
-        device,
-        progress.seconds / max(progress.epoch, 1),  # pyright: ignore[reportArgumentType]
-    )
+    sections = first_screen(plan, data, progress.network, training, device, ("time", _duration(progress.seconds)))
     architecture, look = plan.architecture, plan.input
     rows = layer_table(architecture, len(data.classes), (look.height, look.width))
     samples = [
         Picture(to_png(pixels.numpy()), data.classes[sample.target or 0]) for pixels, sample in _augmented(training)
     ]
     headline = (
-        f"{architecture.name} on {data.name}: {sum(sample.split == 'train' for sample in data.samples):,} training images "
+        f"{architecture.name} on {data.name}: {len(training.samples):,} training images "
         f"of {len(data.classes)} classes, {progress.epoch} epochs, recipe {plan.recipe.name}"
     )
     return write_report(

@@ -8,10 +8,10 @@ Shape letters: B samples a batch, N samples, K classes.
 
 import dataclasses
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from plusx.data.batches import Batches
@@ -19,6 +19,9 @@ from plusx.device import Device
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
 from plusx.events import Advanced, Event
 from plusx.tasks.classification import Classification
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def predict(

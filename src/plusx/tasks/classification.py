@@ -1,6 +1,6 @@
-"""Classification: one class a sample, from the mean of the last feature map.
+"""Classification: one class a sample, told from the mean of the last feature map.
 
-The head is that of He et al. 2015 (arXiv:1512.03385), section 3.3: global average pooling and one fully connected layer.
+The head is that of He et al. 2015 (arXiv:1512.03385), section 3.3: global average pooling, then one linear layer.
 Label smoothing: Szegedy et al. 2015 (arXiv:1512.00567), section 7.
 
 Shape letters: B samples, C channels, K classes, * spatial axes.

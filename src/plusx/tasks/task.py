@@ -1,4 +1,4 @@
-"""The Task protocol: three things that agree (head, losses, decode), so that the training loop knows nothing of classes.
+"""The Task protocol: head, losses and decode agree, so that the training loop knows nothing of classes.
 
 Shape letters: B samples.
 """

@@ -94,8 +94,8 @@ def _step(task: Task, batch: Batch, recipe: Recipe, progress: Progress, device: 
     if not torch.isfinite(norm + loss.detach()):
         optimizer.zero_grad()
         raise Diverged(
-            f"the loss became {loss.item():.3g} in step {progress.step + 1} (epoch {progress.epoch + 1}) at learning rate "
-            f"{rate:.3g}; use a lower --learning-rate, more --warmup-epochs or --gradient-clip 1"
+            f"the loss became {loss.item():.3g} in step {progress.step + 1} (epoch {progress.epoch + 1}) at learning "
+            f"rate {rate:.3g}; use a lower --learning-rate, more --warmup-epochs or --gradient-clip 1"
         )
     for group in optimizer.param_groups:
         group["lr"] = rate

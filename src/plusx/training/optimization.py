@@ -89,11 +89,10 @@ class WeightAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Move the average towards the weights after step `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        pairs = list(zip(_state(self.network), _state(network), strict=True))
-        floats = [(average, now) for average, now in pairs if average.is_floating_point()]
-        torch._foreach_lerp_([average for average, _ in floats], [now for _, now in floats], 1 - decay)  # noqa: SLF001
-        for average, now in pairs:
-            if not average.is_floating_point():
+        for average, now in zip(_state(self.network), _state(network), strict=True):
+            if average.is_floating_point():
+                average.lerp_(now, 1 - decay)
+            else:
                 average.copy_(now)
 
 

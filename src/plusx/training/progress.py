@@ -1,8 +1,8 @@
 """Progress: the whole state of a run, saved and restored exactly.
 
-Whatever a resumed run needs is here: weights, optimizer, averaged weights, the place in the epoch, the sums of the epoch
-so far, the best score, what plateau and early stopping count, and torch's random state. Data order and augmentation
-need no state: they are functions of (seed, epoch, sample index).
+Whatever a resumed run needs is here: weights, optimizer, averaged weights, the place in the epoch, the sums of the
+epoch so far, the best score, what plateau and early stopping count, and torch's random state. Data order and
+augmentation need no state: they are functions of (seed, epoch, sample index).
 """
 
 from collections.abc import Callable, Mapping

@@ -98,7 +98,7 @@ class Recipe:
         _expect("minimum_learning_rate", self.minimum_learning_rate, lowest_is_low, "between 0 and learning_rate")
 
 
-def _expect(name: str, found: object, holds: bool, expected: str) -> None:  # noqa: FBT001 - a truth, not a switch
+def _expect(name: str, found: object, holds: bool, expected: str) -> None:
     if not holds:
         raise UsageError(f"{name} is {found}, but must be {expected}")
 

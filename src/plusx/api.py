@@ -1,0 +1,202 @@
+"""What Python programs and notebooks call: train, resume, evaluate, load, model; `plusx` offers them all."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import torch
+
+from plusx import assessment, experiment
+from plusx.assessment import Assessment
+from plusx.checkpoint import Checkpoint
+from plusx.device import choose_device
+from plusx.errors import look_up
+from plusx.events import result_of
+from plusx.experiment import Result
+from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.backbone import Backbone, Network
+from plusx.plan import coerced, request
+from plusx.predict import Predictor
+from plusx.tasks.classification import Classification
+
+
+class TrainOptions(TypedDict, total=False):
+    """What can be said by hand; whatever is not said comes from the recipe or from the data.
+
+    The meaning of each stands where it is used: plan.Run, training.recipe.Recipe, inputs.image.ImageInput,
+    tasks.classification.Classification and network.architectures.Architecture.
+    """
+
+    model: str
+    recipe: str
+    seed: int
+    data_root: str
+    download: bool
+    validation: float
+    test: float
+    strict: bool
+    limit_samples: int
+    overfit_batches: int
+    device: str
+    precision: str
+    threads: int
+    workers: int
+    save_minutes: float
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    decay_norm_and_bias: bool
+    schedule: str
+    warmup_epochs: float
+    milestones: tuple[float, ...]
+    factor: float
+    patience: int
+    minimum_learning_rate: float
+    gradient_clip: float
+    early_stopping: int
+    average_decay: float
+    image_size: int
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    fit: str
+    crop_fraction: float
+    max_pixels: int
+    flip: bool
+    pad_and_crop: int
+    random_resized_crop: bool
+    crop_scale: tuple[float, float]
+    cutout: int
+    policy: str
+    label_smoothing: float
+    shortcut: str
+    zero_last_norm: bool
+
+
+def train(
+    source: str | Path = "",
+    *,
+    out: str | Path = "runs",
+    name: str = "",
+    config: str | Path | None = None,
+    dry_run: bool = False,
+    **options: Unpack[TrainOptions],
+) -> Result:
+    """Train a network on a source of images, score it once on the test split, and write everything to a run's folder.
+
+    Args:
+        source: "digits", "mnist", "cifar10" ..., a folder with one folder a class, or a CSV or JSON-lines manifest.
+        out: Where the run's folder is made.
+        name: The run's name; the data's name and a number if empty.
+        config: A config.yaml of an earlier run.
+        dry_run: Decide everything and train nothing.
+        **options: Changes by hand, each to one field: `epochs=3`, `model="resnet20"`, `label_smoothing=0.1`.
+
+    Returns:
+        The scores with their intervals, and the run's folder.
+
+    Raises:
+        UsageError, DataError, StorageError: What was asked cannot be done; the message says what to change.
+        Stopped: Ctrl-C or SIGTERM; the state is saved and `resume` goes on.
+    """
+    asked = request(str(source), config=Path(config) if config else None, options=dict(options))
+    return result_of(experiment.run(asked, out=Path(out), name=name, dry=dry_run))
+
+
+def resume(run: str | Path) -> Result:
+    """Go on with a run that was stopped, to the same bits as if it had not been.
+
+    Raises:
+        CheckpointError: There is no such run, or no state of it can be read.
+        DataError: The data are no longer those that it began with.
+    """
+    return result_of(experiment.resume(Path(run)))
+
+
+def evaluate(
+    path: str | Path,
+    source: str | Path = "",
+    *,
+    split: str = "",
+    include_training: bool = False,
+    output: str | Path | None = None,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    strict: bool = False,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> Assessment:
+    """Score a trained network on its own test split or on another source; see `plusx.assessment.evaluate`.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        UsageError, DataError: The source cannot be scored.
+    """
+    return result_of(
+        assessment.evaluate(
+            path,
+            source,
+            split=split,
+            include_training=include_training,
+            output=Path(output) if output else None,
+            data_root=Path(data_root) if data_root else None,
+            download=download,
+            strict=strict,
+            device=device,
+            batch_size=batch_size,
+        )
+    )
+
+
+def load(path: str | Path, *, device: str = "auto", batch_size: int = 32) -> Predictor:
+    """Load a trained network that answers: `load("runs/photos-1")(["cat.jpg"])[0].class_name`.
+
+    Args:
+        path: A run's folder, whose best weights are meant, or a checkpoint file.
+        device: Where to compute.
+        batch_size: Images that are answered together.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+    """
+    return Predictor(Checkpoint.load(path), choose_device(device), batch_size)
+
+
+def model(
+    architecture: str | Architecture,
+    *,
+    classes: int | Sequence[str] = 1000,
+    channels_in: int = 3,
+    shortcut: str | None = None,
+    zero_last_norm: bool | None = None,
+    seed: int | None = None,
+) -> Network:
+    """Build a network with new weights: (B, channels_in, H, W) -> (B, classes) logits.
+
+    Args:
+        architecture: A name, such as "resnet50", or an architecture.
+        classes: How many, or their names.
+        channels_in: Channels of the images.
+        shortcut: Another shortcut than the architecture's: "A", "B", "C", "none" or a name in full.
+        zero_last_norm: Whether each block starts as the identity; as the architecture says if None.
+        seed: Seed of the weights; torch's global random stream if None.
+
+    Raises:
+        UsageError: A name or a value cannot be used.
+    """
+    named = look_up("model", architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
+    asked = {"channels_in": channels_in, "shortcut": shortcut, "zero_last_norm": zero_last_norm}
+    changes = coerced("architecture", {name: value for name, value in asked.items() if value is not None})
+    names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        backbone = Backbone(dataclasses.replace(named, **changes))
+        return Network(backbone, Classification(names).head(backbone))
