@@ -50,7 +50,7 @@ IGNORED_WARNINGS: list[type[Warning]] = [DecompressionBombWarning, UserWarning]
 FILTERS = [("ignore", None, category, re.compile(r"PIL\."), 0) for category in IGNORED_WARNINGS]
 
 
-class UnreadableImage(DataError):  # noqa: N818  (a word of the field, as in every sentence about it)
+class UnreadableImage(DataError):
     """An image cannot be read; `reason` completes the sentence that begins with its name."""
 
     def __init__(self, reason: str, name: str = "the image") -> None:

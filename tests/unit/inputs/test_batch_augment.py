@@ -141,3 +141,11 @@ def test_wrong_images_and_numbers_are_refused() -> None:
         PLAIN.augment_batch(images(2, channels=1), draws(2))
     with pytest.raises(UsageError, match=r"found numbers of shape \(3, 28\); expected \(2, 28\)"):
         PLAIN.augment_batch(images(2), draws(3))
+
+
+def test_an_image_can_end_as_one_pixel() -> None:
+    settings = ImageInput(1, 1, 3, (0.5,) * 3, (0.2,) * 3, fit="stretch")
+    before = images(3, 2, 2)
+    for each in (settings, dataclasses.replace(settings, random_resized_crop=True, crop_scale=(1.0, 1.0))):
+        answer = each.augment_batch(before, np.full((3, ImageInput.draws), 0.5))
+        assert (answer - before.float().mean((2, 3), keepdim=True)).abs().max() <= 0.5

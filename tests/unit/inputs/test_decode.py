@@ -165,3 +165,22 @@ def test_pil_images_are_read_and_left_alone() -> None:
     assert facts.sha256 == READER.inspect(Image.open(io.BytesIO(content))).sha256 != READER.inspect(noise()).sha256
     with pytest.raises(UnreadableImage, match="is truncated"):
         READER.read(Image.open(io.BytesIO(content[:-500])))
+
+
+def test_warning_filters_are_put_once() -> None:
+    READER.read(noise())
+    count = len(warnings.filters)
+    READER.read(noise())
+    assert len(warnings.filters) == count
+    warnings.simplefilter("error")
+    READER.read(noise())
+    assert warnings.filters[0][2] is PIL.Image.DecompressionBombWarning
+
+
+def test_an_orientation_that_cannot_be_parsed_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> None:
+        raise SyntaxError
+
+    content = encoded(noise(), "PNG")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.getexif", fail)
+    assert READER.read(content).shape == (3, 24, 36)
