@@ -1,0 +1,101 @@
+"""The command line: one file a command, options in, one call of the library; the only part that prints."""
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from cyclopts import App, CycloptsError
+
+import plusx
+from plusx.cli import resume, train
+from plusx.cli.console import console_on, note
+from plusx.errors import PlusxError, UsageError
+
+USAGE = UsageError.exit_code
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as of any command whose reader has gone
+ISSUES = "https://github.com/plusx/plusx/issues"
+
+app = App(
+    name="plusx",
+    help="Residual networks, y = F(x) + x: from a folder of data to a deployed model.",
+    help_epilogue="The first step: plusx train digits",
+    version=plusx.__version__,
+)
+app.command(train.train)
+app.command(resume.resume)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: Those after the program's name; the process's own if None.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no reason to stop
+    try:
+        with ending_on_termination():
+            app(words, exit_on_error=False, print_error=False, result_action="return_value")
+            sys.stdout.flush()
+    except CycloptsError as error:
+        return failed(sentence(str(error)), USAGE)
+    except PlusxError as error:
+        return failed(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return failed("stopped by Ctrl-C", INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit; there is nobody to read it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except Exception as error:  # noqa: BLE001 - the last resort, so that nobody meets a bare traceback
+        return unexpected(error, debug="--debug" in words or os.environ.get("PLUSX_DEBUG") == "1")
+    return 0
+
+
+def failed(text: str, code: int) -> int:
+    """Say on standard error what went wrong, and return the exit code."""
+    note(console_on(sys.stderr), "error", text)
+    return code
+
+
+def unexpected(error: Exception, *, debug: bool) -> int:
+    """Say what to do about an error that plusx did not raise on purpose."""
+    if debug:
+        traceback.print_exception(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    hint = "" if debug else "; run the same command with --debug for its traceback"
+    return failed(f"unexpected {what}; this is a bug in plusx, please report it at {ISSUES}{hint}", 1)
+
+
+def sentence(text: str) -> str:
+    """Make one line of what cyclopts says."""
+    return " ".join(text.split())
+
+
+@contextmanager
+def ending_on_termination() -> Generator[None]:
+    """Leave by an exception on SIGTERM, so that the terminal gets its cursor back; a run in training saves first."""
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is Python's
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

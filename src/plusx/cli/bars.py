@@ -1,0 +1,140 @@
+"""Progress of long work: bars on a terminal that vanish when the work is done, a line now and then elsewhere."""
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from plusx.events import Advanced, EpochEnded, Event
+
+PATIENCE = 0.5  # seconds that an activity may take before its bar appears
+INTERVAL = 10.0  # seconds between two lines of the same work where there is no terminal
+
+
+class Bars(Protocol):
+    """Shows how far long work is."""
+
+    def advance(self, event: Advanced) -> None:
+        """Show that an activity went on."""
+        ...
+
+    def pause(self, event: Event) -> None:
+        """Make room for an event that stays on the screen."""
+        ...
+
+
+@contextmanager
+def bars_on(console: Console, *, shown: bool = True) -> Generator[Bars]:
+    """Show progress on a console in the way that suits it."""
+    if not shown:
+        yield NoBars()
+    elif console.is_terminal and not console.is_dumb_terminal:
+        columns = (
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
+            TextColumn("{task.fields[counts]}"),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            Clock(),
+        )
+        # Standard output may be kept for JSON, so nothing of it is caught.
+        with Progress(*columns, console=console, transient=True, expand=True, redirect_stdout=False) as progress:
+            yield LiveBars(progress)
+    else:
+        yield Lines(console)
+
+
+class NoBars:
+    """Shows nothing."""
+
+    def advance(self, event: Advanced) -> None:
+        """Show nothing."""
+
+    def pause(self, event: Event) -> None:
+        """Do nothing."""
+
+
+class LiveBars:
+    """A bar for the present activity, and under it one for all epochs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.activity = ""
+        self.task: TaskID | None = None
+        self.epochs: TaskID | None = None
+        self.detail = ""
+        self.began = 0.0
+
+    def advance(self, event: Advanced) -> None:
+        """Move the bar of the event's activity; another activity's bar takes its place."""
+        if event.activity != self.activity:
+            self._clear()
+            self.activity, self.began = event.activity, time.monotonic()
+            self.task = self.progress.add_task(
+                event.activity, visible=event.total is None, total=event.total, counts="", detail=""
+            )
+        if self.task is None:
+            return
+        self.detail = event.detail or self.detail
+        counts = "" if event.total is None else f"{event.done:,}/{event.total:,} {event.unit}"
+        visible = event.total is None or time.monotonic() - self.began > PATIENCE
+        self.progress.update(
+            self.task, completed=event.done, total=event.total, counts=counts, detail=self.detail, visible=visible
+        )
+
+    def pause(self, event: Event) -> None:
+        """Take the bar away; after an epoch, move the one for all epochs."""
+        self._clear()
+        if not isinstance(event, EpochEnded):
+            return
+        if self.epochs is None:
+            self.epochs = self.progress.add_task("all epochs", total=event.epochs, counts="", detail="")
+        counts = f"{event.epoch:,}/{event.epochs:,} epochs"
+        self.progress.update(self.epochs, completed=event.epoch, counts=counts, visible=event.epoch < event.epochs)
+
+    def _clear(self) -> None:
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.task, self.activity, self.detail = None, "", ""
+
+
+class Lines:
+    """A plain line for work that has gone on for a while, and not often."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.last = time.monotonic()
+
+    def advance(self, event: Advanced) -> None:
+        """Write a line if none was written for a while."""
+        now = time.monotonic()
+        if now - self.last < INTERVAL:
+            return
+        self.last = now
+        counts = f": {event.done:,} of {event.total:,} {event.unit}" if event.total else ""
+        line = f"{event.activity}{counts}{', ' if event.detail else ''}{event.detail}"
+        self.console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+    def pause(self, event: Event) -> None:  # noqa: ARG002 - the protocol's
+        """Remember that a line was just written."""
+        self.last = time.monotonic()
+
+
+class Clock(ProgressColumn):
+    """How long an activity has taken, and how long it will take yet."""
+
+    def render(self, task: Task) -> Text:
+        """Draw 0:12, 0:40 left."""
+        passed = clock(task.elapsed or 0.0)
+        left = task.time_remaining
+        return Text(f"{passed}, {clock(left)} left" if left is not None and not task.finished else passed, "dim")
+
+
+def clock(seconds: float) -> str:
+    """Write a time as 1:05 or 2:01:05."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

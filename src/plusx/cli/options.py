@@ -1,0 +1,217 @@
+"""The options of `plusx train`, group by group, each with its help; a value that is not given is None.
+
+They are written by hand, because the dataclasses whose fields they change (plusx.plan.PARTS) load torch, and help must
+not. A test holds the names and types of the two against one another.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from plusx.network.architectures import ARCHITECTURES
+from plusx.training.recipe import OPTIMIZERS, RECIPES, SCHEDULES
+
+if TYPE_CHECKING:
+    from cyclopts import Token
+
+DATA = "from the data"
+RECIPE = "from the recipe"
+MODEL = "from the model"
+
+
+def option(text: str, default: str = "", **settings: Any) -> Parameter:  # noqa: ANN401 - cyclopts' own settings
+    """Describe an option.
+
+    Args:
+        text: Its help.
+        default: What stands where it is not given, in words.
+        settings: Whatever else cyclopts is to know.
+    """
+    return Parameter(help=text, show_default=(lambda _: default) if default else False, **settings)
+
+
+def switch(text: str) -> Parameter:
+    """Describe an option that is either there or not."""
+    return option(text, negative=())
+
+
+def numbers(text: str, default: str) -> Parameter:
+    """Describe an option that takes several numbers with commas between them."""
+    return option(text, default, negative=(), n_tokens=1, converter=split_numbers)
+
+
+def split_numbers(_: object, tokens: "tuple[Token, ...]") -> tuple[float, ...]:
+    """Read "0.5,0.75" as numbers."""
+    return tuple(float(part) for token in tokens for part in token.value.split(","))
+
+
+def group(title: str, rank: int) -> Parameter:
+    """Put a dataclass's fields among a command's own options, under a title."""
+    return Parameter(name="*", group=Group(title, sort_key=rank))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Write names as one text."""
+    return ", ".join(names)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the data come from and how they are split."""
+
+    data_root: Annotated[
+        str | None, option("Folder in which named data sets are looked for first.", "$PLUSX_DATA, the cache")
+    ] = None
+    download: Annotated[bool | None, option("Whether a named data set that is nowhere may be downloaded.", "no")] = None
+    validation: Annotated[
+        float | None, option("Share of the samples that validates, where the source has no such split.", "0.1")
+    ] = None
+    test: Annotated[float | None, option("Share of the samples held out for the final score, likewise.", "0.2")] = None
+    strict: Annotated[
+        bool | None, option("Whether a file that cannot be read stops the run, rather than being set aside.", "no")
+    ] = None
+    image_size: Annotated[int | None, option("Height and width of the images that the network sees.", DATA)] = None
+    height: Annotated[int | None, option("Height alone, in pixels.", DATA)] = None
+    width: Annotated[int | None, option("Width alone, in pixels.", DATA)] = None
+    channels: Annotated[int | None, option("1 gray, 3 color.", DATA)] = None
+    mean: Annotated[
+        tuple[float, ...] | None, numbers("Mean of the pixels in 0..1, one number a channel: 0.5,0.5,0.5.", DATA)
+    ] = None
+    deviation: Annotated[tuple[float, ...] | None, numbers("Their standard deviation, likewise.", DATA)] = None
+    fit: Annotated[
+        str | None, option("How an image is brought to size: crop (shorter side, then the center) or stretch.", "crop")
+    ] = None
+    crop_fraction: Annotated[
+        float | None, option("What the central crop keeps of the shorter side: 0.875 is 224 of 256.", DATA)
+    ] = None
+    max_pixels: Annotated[int | None, option("Files that claim more pixels are not decoded.", "100,000,000")] = None
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The network."""
+
+    model: Annotated[str | None, option(f"Its name: {listed(ARCHITECTURES)}; see plusx show.", DATA)] = None
+    shortcut: Annotated[
+        str | None,
+        option("A (zero_pad), B (projection), C (projection_always), none: He et al. 2015, section 3.3.", MODEL),
+    ] = None
+    zero_last_norm: Annotated[bool | None, option("Whether each block starts as the identity.", MODEL)] = None
+    stem: Annotated[str | None, option("imagenet (7x7 and a max-pool) or small (3x3).", MODEL)] = None
+    block: Annotated[str | None, option("basic or bottleneck.", MODEL)] = None
+    depths: Annotated[tuple[int, ...] | None, numbers("Blocks a stage: 2,2,2,2.", MODEL)] = None
+    widths: Annotated[tuple[int, ...] | None, numbers("Channels a stage: 64,128,256,512.", MODEL)] = None
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """The optimization; each changes that one field of the recipe and no other."""
+
+    recipe: Annotated[str | None, option(f"Its name: {listed(RECIPES)}.", DATA)] = None
+    epochs: Annotated[int | None, option("Passes over the training split.", RECIPE)] = None
+    batch_size: Annotated[int | None, option("Samples a step.", RECIPE)] = None
+    optimizer: Annotated[str | None, option(f"{listed(OPTIMIZERS)}.", RECIPE)] = None
+    learning_rate: Annotated[float | None, option("The highest learning rate of the schedule.", RECIPE)] = None
+    momentum: Annotated[float | None, option("SGD's momentum; the first beta of Adam.", RECIPE)] = None
+    nesterov: Annotated[bool | None, option("Nesterov's form of SGD's momentum.", RECIPE)] = None
+    weight_decay: Annotated[float | None, option("Factor of the L2 penalty; decoupled with adamw.", RECIPE)] = None
+    decay_norm_and_bias: Annotated[bool | None, option("Whether norms and biases decay too.", RECIPE)] = None
+    schedule: Annotated[str | None, option(f"{listed(SCHEDULES)}.", RECIPE)] = None
+    warmup_epochs: Annotated[
+        float | None, option("Epochs, or a part of one, in which the learning rate rises.", RECIPE)
+    ] = None
+    milestones: Annotated[
+        tuple[float, ...] | None, numbers("Shares of the training after which step lowers the rate: 0.5,0.75.", RECIPE)
+    ] = None
+    factor: Annotated[float | None, option("What step and plateau multiply the learning rate by.", RECIPE)] = None
+    patience: Annotated[
+        int | None, option("Epochs without a better validation score after which plateau acts.", RECIPE)
+    ] = None
+    minimum_learning_rate: Annotated[float | None, option("The lowest learning rate.", RECIPE)] = None
+    gradient_clip: Annotated[
+        float | None, option("Largest norm of all gradients together; 0 clips nothing.", RECIPE)
+    ] = None
+    early_stopping: Annotated[
+        int | None, option("Epochs without a better validation score after which training ends; 0 never.", RECIPE)
+    ] = None
+    average_decay: Annotated[
+        float | None, option("Decay a step of averaged weights (EMA); 0 averages nothing.", RECIPE)
+    ] = None
+    label_smoothing: Annotated[
+        float | None, option("Share of the target spread over all classes: 0 to below 1.", RECIPE)
+    ] = None
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """What is done to training images only."""
+
+    flip: Annotated[bool | None, option("Mirror half of them left to right.", DATA)] = None
+    pad_and_crop: Annotated[int | None, option("Pixels of padding before a random crop; 0 is off.", DATA)] = None
+    random_resized_crop: Annotated[bool | None, option("Cut a random part and resize it.", DATA)] = None
+    crop_scale: Annotated[
+        tuple[float, float] | None,
+        option("Least and largest share of the area in such a part: 0.25 1.", RECIPE, negative=()),
+    ] = None
+    cutout: Annotated[int | None, option("Side in pixels of a square set to the mean; 0 is off.", RECIPE)] = None
+    policy: Annotated[str | None, option("none, randaugment, trivialaugment.", RECIPE)] = None
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where and how it is computed."""
+
+    device: Annotated[str | None, option("auto, cpu, cuda, cuda:N, mps.", "auto")] = None
+    precision: Annotated[str | None, option("auto (bfloat16 where the hardware gains), float32, bfloat16.", "auto")] = (
+        None
+    )
+    threads: Annotated[int | None, option("CPU threads; 0 takes all cores.", "0")] = None
+    workers: Annotated[
+        int | None, option("Processes that read images too many for memory; -1 is one a core, at most 8.", "-1")
+    ] = None
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """For a first look."""
+
+    dry_run: Annotated[bool, switch("Decide and show everything, train nothing, write nothing.")] = False
+    limit_samples: Annotated[int | None, option("At most so many samples of each split.", "all")] = None
+    overfit_batches: Annotated[
+        int | None, option("Train and score on this many fixed batches, without augmentation.", "off")
+    ] = None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written and shown, by every command."""
+
+    json: Annotated[bool, switch("Print the result as one JSON value; all else goes to standard error.")] = False
+    quiet: Annotated[bool, switch("Show the result, warnings and errors only.")] = False
+    debug: Annotated[bool, switch("Show the traceback of an unexpected error; so does PLUSX_DEBUG=1.")] = False
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run writes."""
+
+    out: Annotated[str, option("Folder in which the run's own folder is made.", "runs")] = "runs"
+    name: Annotated[str, option("Name of the run.", "the data's name and a number")] = ""
+    seed: Annotated[int | None, option("Seed of splits, weights, order and augmentation.", "0")] = None
+    save_minutes: Annotated[float | None, option("Minutes between two saves of the state within an epoch.", "10")] = (
+        None
+    )
+
+
+NOT_OF_THE_PLAN = {"dry_run", "out", "name"}
+
+
+def given(*options: object) -> dict[str, Any]:
+    """Gather the options that were given by hand, and no others."""
+    chosen: dict[str, Any] = {}
+    for each in options:
+        chosen |= {f.name: getattr(each, f.name) for f in dataclasses.fields(each)}  # type: ignore[arg-type]
+    return {name: value for name, value in chosen.items() if value is not None and name not in NOT_OF_THE_PLAN}
