@@ -1,6 +1,6 @@
 """A folder of awkward image files, and what reading each of them must give.
 
-Every readable file shows the same picture, 40 high and 60 wide: four quadrants of known colours. So a wrong turn, a
+Every readable file shows the same picture, 40 high and 60 wide: four quadrants of known colors. So a wrong turn, a
 lost palette, an inverted CMYK or a clipped 16-bit scale shows as a wrong quadrant.
 """
 
@@ -29,7 +29,7 @@ class Expectation:
 
     path: Path
     quadrants: Quadrants | None = None
-    channels: int = 3  # of the file itself: 1 grey, 3 colour
+    channels: int = 3  # of the file itself: 1 grey, 3 color
     reason: str = ""
     tolerance: int = 2
 

@@ -156,7 +156,7 @@ def shifted_and_flipped(
 
 
 def cut_out(settings: "ImageInput", pixels: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Set a square to the mean pixel: its centre is anywhere in the image, so part of it may lie outside."""
+    """Set a square to the mean pixel: its center is anywhere in the image, so part of it may lie outside."""
     side, mean = settings.cutout, np.rint(np.array(settings.mean) * 255).astype(np.uint8)
     inside: list[NDArray[np.bool_]] = []
     for size, draw in ((settings.height, numbers[:, CUT_ROW]), (settings.width, numbers[:, CUT_COLUMN])):

@@ -38,7 +38,7 @@ Source = Path | str | bytes | bytearray | memoryview | Image.Image | NDArray[Any
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a look at one image found: 1 channel for grey and 3 for colour (an array's own), its size, its content."""
+    """What a look at one image found: 1 channel for grey and 3 for color (an array's own), its size, its content."""
 
     channels: int
     height: int
@@ -56,7 +56,7 @@ class ImageInput:
         channels: 1 grey, 3 red-green-blue; any other number comes from arrays only.
         mean: Of the training pixels in 0..1, one a channel.
         deviation: Their standard deviation, likewise.
-        fit: "crop" resizes the shorter side to size / crop_fraction and takes the centre; "stretch" resizes both sides.
+        fit: "crop" resizes the shorter side to size / crop_fraction and takes the center; "stretch" resizes both sides.
         crop_fraction: The crop's share of the resized shorter side: 0.875 resizes to 256 and crops 224.
         max_pixels: A file whose header claims more is refused before it is decoded.
         flip: Mirror left and right, half of the time. This and all below: training only.
@@ -106,7 +106,7 @@ class ImageInput:
                 floats in 0..1. Of an animation the first frame is read.
 
         Returns:
-            (C, H, W) uint8. What transparency, 16 bits and other colours become: see `plusx.inputs.pixels`.
+            (C, H, W) uint8. What transparency, 16 bits and other colors become: see `plusx.inputs.pixels`.
 
         Raises:
             UnreadableImage: The image is missing, empty, damaged, truncated, too large, or none at all.

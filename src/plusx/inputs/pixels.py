@@ -2,11 +2,11 @@
 
 What each kind becomes:
 
-- Transparent pixels are laid over white: pictures with a cut-out background are drawn for white pages, and the colours
+- Transparent pixels are laid over white: pictures with a cut-out background are drawn for white pages, and the colors
   stored under full transparency are arbitrary (often black), which would show as noise.
 - 16-bit grey is divided by 257, so that 65,535 is white; it is rounded, never clipped.
 - 32-bit integers and floats in a file have no agreed white: the image's own least value becomes 0, its largest 255.
-- Colour becomes grey by ITU-R 601-2 luma, L = 0.299 R + 0.587 G + 0.114 B; grey becomes colour by repetition.
+- Color becomes grey by ITU-R 601-2 luma, L = 0.299 R + 0.587 G + 0.114 B; grey becomes color by repetition.
 
 Shape letters: H height, W width, C channels.
 """
@@ -29,7 +29,7 @@ LUMA = (19595, 38470, 7471)  # of 65,536: the integers that Pillow uses
 
 
 def channels_of(image: Image.Image) -> int:
-    """Return 1 for a grey image, 3 for one with colour, whatever its depth or transparency."""
+    """Return 1 for a grey image, 3 for one with color, whatever its depth or transparency."""
     return 1 if image.mode in GREY_MODES else 3
 
 
@@ -41,7 +41,7 @@ def image_pixels(image: Image.Image, channels: int, name: str) -> Tensor:
 
     Raises:
         DataError: The channels are neither 1 nor 3, which no image file gives.
-        UnreadableImage: Its colours cannot be converted, or its values are not numbers.
+        UnreadableImage: Its colors cannot be converted, or its values are not numbers.
     """
     if channels not in (1, 3):
         raise DataError(
@@ -59,7 +59,7 @@ def image_pixels(image: Image.Image, channels: int, name: str) -> Tensor:
             image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
         image = image.convert("L" if channels == 1 or image.mode in ("1", "L") else "RGB")
     except Exception as error:
-        raise UnreadableImage(f"has colours that cannot be converted: {error}", name) from error
+        raise UnreadableImage(f"has colors that cannot be converted: {error}", name) from error
     pixels = torch.from_numpy(np.array(image))
     pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
     return with_channels(pixels, channels, name)

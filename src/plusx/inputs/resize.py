@@ -29,7 +29,7 @@ class Span:
 
 
 def crop_spans(height: int, width: int, to_height: int, to_width: int, fraction: float) -> tuple[Span, Span]:
-    """Resize the shorter side to the crop's size / fraction, keep the shape, and crop the centre.
+    """Resize the shorter side to the crop's size / fraction, keep the shape, and crop the center.
 
     The rounding is that of torchvision's `Resize(int)` and `CenterCrop`: the longer side is rounded down, the crop's
     offset to the nearest even. A crop that is not square is covered the same way by the side that needs more.
@@ -57,10 +57,10 @@ def filter_weights(span: Span) -> tuple[int, NDArray[np.float32]]:
     """
     scale = span.size / span.resized
     support = max(scale, 1.0)
-    centres = (np.arange(span.offset, span.offset + span.length) + 0.5) * scale
-    first = max(0, int(np.floor(centres[0] - support)))
-    last = min(span.size, int(np.ceil(centres[-1] + support)))
-    distances = np.abs(np.arange(first, last)[None, :] + 0.5 - centres[:, None]) / support
+    centers = (np.arange(span.offset, span.offset + span.length) + 0.5) * scale
+    first = max(0, int(np.floor(centers[0] - support)))
+    last = min(span.size, int(np.ceil(centers[-1] + support)))
+    distances = np.abs(np.arange(first, last)[None, :] + 0.5 - centers[:, None]) / support
     weights = np.maximum(0.0, 1.0 - distances)
     return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 

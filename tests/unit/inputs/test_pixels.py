@@ -17,7 +17,7 @@ def reader(channels: int) -> ImageInput:
 RANDOM = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
 
 
-def test_colour_becomes_grey_as_pillow_has_it() -> None:
+def test_color_becomes_grey_as_pillow_has_it() -> None:
     luma = np.asarray(Image.fromarray(RANDOM).convert("L"))
     assert np.array_equal(array_pixels(RANDOM, 1)[0].numpy(), luma)
     assert np.array_equal(image_pixels(Image.fromarray(RANDOM), 1, "x")[0].numpy(), luma)
@@ -99,9 +99,9 @@ def test_values_without_a_white_are_stretched() -> None:
         reader(1).inspect(file.getvalue())
 
 
-def test_colours_that_cannot_be_converted_are_said() -> None:
+def test_colors_that_cannot_be_converted_are_said() -> None:
     image = Image.new("La", (4, 4))
-    with pytest.raises(DataError, match="has colours that cannot be converted"):
+    with pytest.raises(DataError, match="has colors that cannot be converted"):
         image_pixels(image, 3, "x")
 
 

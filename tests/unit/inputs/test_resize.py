@@ -36,7 +36,7 @@ def test_stretching_is_torchs_antialiased_resize(height: int, width: int, to_hei
 
 @pytest.mark.parametrize(("size", "fraction"), [(24, 1.0), (28, 0.875), (24, 24 / 25), (224, 224 / 232)])
 @pytest.mark.parametrize(("height", "width"), [(40, 40), (41, 67), (67, 41), (30, 97), (20, 23), (333, 500)])
-def test_cropping_is_torchvisions_resize_and_centre_crop(size: int, fraction: float, height: int, width: int) -> None:
+def test_cropping_is_torchvisions_resize_and_center_crop(size: int, fraction: float, height: int, width: int) -> None:
     pixels = image(height, width)
     theirs = v2.Compose([v2.Resize(round(size / fraction), antialias=True), v2.CenterCrop(size)])(pixels.double())
     assert (crop(size, fraction).fit_to_size(pixels) - theirs).abs().max() < 1e-3
