@@ -40,7 +40,8 @@ def cells_of(evaluation: Evaluation) -> list[list[dict[str, Any]]]:
 
 def heat_map(templates: Environment, evaluation: Evaluation, *, alone: bool) -> str:
     """Return the confusion matrix as SVG; `alone`, as a file, with the classes' names along it."""
-    classes = evaluation.predictions.classes
+    # XML has no place for control characters
+    classes = ["".join(c if c.isprintable() else "\ufffd" for c in name) for name in evaluation.predictions.classes]
     count = len(classes)
     cell = max(28.0 if count <= TABLE_CLASSES else round(640 / count, 2), 11.0 if alone and count <= 200 else 0.5)
     font = round(min(cell * 0.8, 13.0), 1)

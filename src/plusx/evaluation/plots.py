@@ -6,6 +6,7 @@ Papers: Guo et al. 2017, arXiv:1706.04599, figure 1 (reliability diagram).
 """
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,7 +59,11 @@ def draw_panel(axes: Axes, history: History, title: str, best_epoch: int | None,
     """Draw one of PANELS: a line for each of its columns, an epoch a point."""
     for column, name in PANELS[title]:
         points = [(row["epoch"], row.get(column)) for row in history]
-        points = [(epoch, value) for epoch, value in points if epoch is not None and value is not None]
+        points = [
+            (epoch, value)
+            for epoch, value in points
+            if epoch is not None and value is not None and math.isfinite(value)
+        ]
         if not points:
             continue
         training = name == "training"
@@ -112,19 +117,17 @@ def curve(history: History, title: str, best_epoch: int | None = None) -> Figure
 
 def calibration(bins: Sequence[CalibrationBin]) -> Figure:
     """Draw how often the network is right for each confidence, with 95 % intervals, above how often it has that one."""
-    filled = [b for b in bins if b.accuracy is not None and b.confidence is not None]
     with rc_context(STYLE):
         figure = figure_of(5, 4.4)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
         upper.plot([0, 1], [0, 1], color=COLORS["soft"], linewidth=1, linestyle=(0, (4, 2)))
-        for b in filled:
+        for b in bins:
             score = wilson(round((b.accuracy or 0) * b.samples), b.samples)
             if score is None:
                 continue
-            middle = b.confidence
             upper.bar((b.low + b.high) / 2, score.value, (b.high - b.low) * 0.92, color=COLORS["hit"], alpha=0.22)
-            upper.plot([middle, middle], [score.low, score.high], color=COLORS["hit"], linewidth=1.4)
-            upper.plot([middle], [score.value], color=COLORS["hit"], marker="o", markersize=4.5)
+            upper.plot([b.confidence] * 2, [score.low, score.high], color=COLORS["hit"], linewidth=1.4)
+            upper.plot([b.confidence], [score.value], color=COLORS["hit"], marker="o", markersize=4.5)
             lower.bar((b.low + b.high) / 2, b.samples, (b.high - b.low) * 0.92, color=COLORS["soft"], alpha=0.55)
             lower.annotate(
                 f"{b.samples:,}", ((b.low + b.high) / 2, b.samples), (0, 1.5), textcoords="offset points",

@@ -25,12 +25,12 @@ SCALES = (0.99, 0.98, 0.95, 0.9, 0.8, 0.5, 0.0)  # where the line of a score's b
 LAYERS_HEADER = ("stage", "output size", "blocks", "parameters", "multiply-adds")
 SCORES = {
     "accuracy": ("Accuracy", "right answers"),
-    "top5_accuracy": ("Top-5 accuracy", "the right class is among the five most probable"),
+    "top5_accuracy": ("Top-5 accuracy", "right class among the first five"),
     "balanced_accuracy": ("Balanced accuracy", "recall, every class counting the same"),
     "macro_precision": ("Macro precision", "precision, every class counting the same"),
     "macro_f1": ("Macro F1", "F1, every class counting the same"),
-    "calibration_error": ("Calibration error", "distance of confidence from accuracy; 0 is best"),
-    "log_loss": ("Log loss", "mean −ln of the right class's probability; 0 is best"),
+    "calibration_error": ("Calibration error", "how far confidence is off, 0 is best"),
+    "log_loss": ("Log loss", "−ln of the right class’s probability, 0 is best"),
 }
 
 
@@ -101,12 +101,12 @@ def in_percent(share: float) -> str:
 
 def percents(score: Score | None) -> str:
     """Return a share with its unit; an undefined one as a dash."""
-    return "–" if score is None else f"{in_percent(score.value)} %"
+    return "–" if score is None else f"{in_percent(score.value)}\u00a0%"
 
 
 def interval(score: Score | None) -> str:
     """Return the interval of a share in percent."""
-    return "–" if score is None else f"{in_percent(score.low)} to {in_percent(score.high)} %"
+    return "–" if score is None else f"{in_percent(score.low)} to {in_percent(score.high)}\u00a0%"
 
 
 def place(value: float, low: float, width: float) -> float:
@@ -126,6 +126,7 @@ def environment() -> Environment:
         loader=PackageLoader("plusx.evaluation"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
     filters: dict[str, Callable[..., Any]] = {
+        "in_percent": in_percent,
         "percents": percents,
         "interval": interval,
         "place": place,
@@ -142,7 +143,7 @@ def trust(evaluation: Evaluation) -> str:
     """Say in a sentence or two whether the network is too sure of itself."""
     known = np.concatenate([np.repeat(b.confidence or 0.0, b.samples) for b in evaluation.calibration])
     confidence, accuracy = float(known.mean()), evaluation.scores["accuracy"]
-    says = f"Its mean confidence is {in_percent(confidence)} %, and {percents(accuracy)} of its answers are right"
+    says = f"Its mean confidence is {in_percent(confidence)}\u00a0%, and {percents(accuracy)} of its answers are right"
     if accuracy.low <= confidence <= accuracy.high:
         return says + ": taken together, no more and no less sure than it should be."
     points = 100 * abs(confidence - accuracy.value)
@@ -156,6 +157,11 @@ def learned(data: ReportData) -> str:
     if data.best_epoch is not None:
         says += f" The weights that are scored are those of epoch {data.best_epoch}, chosen on the validation split."
     return says
+
+
+def is_numeric(column: Sequence[str]) -> bool:
+    """Tell whether a column of text holds numbers and empty cells only, and is set flush right."""
+    return all(not cell or cell.replace(",", "").replace(".", "").isdecimal() for cell in column)
 
 
 def sorted_classes(evaluation: Evaluation) -> list[ClassScores]:
@@ -230,7 +236,7 @@ def render(data: ReportData, templates: Environment) -> str:
             plots.to_svg(plots.calibration(evaluation.calibration)), "share of right answers for each confidence"
         ),
         trust=trust(evaluation),
-        layer_numbers=[place > 0 for place in range(len(data.layers_header))],
+        layer_numbers=[is_numeric(column) for column in zip(*data.layers, strict=True)],
     )
 
 
