@@ -126,8 +126,8 @@ def calibration(bins: Sequence[CalibrationBin]) -> Figure:
             if score is None:
                 continue
             upper.bar((b.low + b.high) / 2, score.value, (b.high - b.low) * 0.92, color=COLORS["hit"], alpha=0.22)
-            upper.plot([b.confidence] * 2, [score.low, score.high], color=COLORS["hit"], linewidth=1.4)
-            upper.plot([b.confidence], [score.value], color=COLORS["hit"], marker="o", markersize=4.5)
+            upper.plot([b.confidence] * 2, [score.low, score.high], color=COLORS["hit"], linewidth=1.4, clip_on=False)
+            upper.plot([b.confidence], [score.value], color=COLORS["hit"], marker="o", markersize=4.5, clip_on=False)
             lower.bar((b.low + b.high) / 2, b.samples, (b.high - b.low) * 0.92, color=COLORS["soft"], alpha=0.55)
             lower.annotate(
                 f"{b.samples:,}", ((b.low + b.high) / 2, b.samples), (0, 1.5), textcoords="offset points",

@@ -1,6 +1,7 @@
 """One self-contained HTML page about a run, made of plain data, and the plots beside it."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ SCORES = {
     "macro_precision": ("Macro precision", "precision, every class counting the same"),
     "macro_f1": ("Macro F1", "F1, every class counting the same"),
     "calibration_error": ("Calibration error", "how far confidence is off, 0 is best"),
-    "log_loss": ("Log loss", "−ln of the right class’s probability, 0 is best"),
+    "log_loss": ("Log loss", "−ln p of the right class, 0 is best"),
 }
 
 
@@ -161,7 +162,7 @@ def learned(data: ReportData) -> str:
 
 def is_numeric(column: Sequence[str]) -> bool:
     """Tell whether a column of text holds numbers and empty cells only, and is set flush right."""
-    return all(not cell or cell.replace(",", "").replace(".", "").isdecimal() for cell in column)
+    return all(re.fullmatch(r"([\d.,]+( [mb]illion)?)?", cell) for cell in column)
 
 
 def sorted_classes(evaluation: Evaluation) -> list[ClassScores]:

@@ -105,7 +105,8 @@ def test_the_calibration_interval_holds_the_score_of_a_calibrated_network():
     confidences = generator.uniform(0.5, 1.0, 400)
     predicted = (generator.random(400) > confidences).astype(np.int64)
     score = scores.bootstrap(outcomes(np.zeros(400), predicted, confidences))["calibration_error"]
-    assert score.low < score.value < score.high
+    # resamples alone would lie above the score nearly always
+    assert 0.25 < (score.value - score.low) / (score.high - score.low) < 0.75
 
 
 def test_no_mistake_still_has_an_interval():
