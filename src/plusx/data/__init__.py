@@ -40,32 +40,32 @@ class Format:
     read: Callable[[Request], Generator[Event, None, Dataset]]
 
 
-def named(request: Request) -> Generator[Event, None, Dataset]:
+def from_named(request: Request) -> Generator[Event, None, Dataset]:
     """Read a data set that is known by name."""
     return (yield from read_named(request.source, data_root=request.data_root, download=request.download))
 
 
-def table(request: Request) -> Generator[Event, None, Dataset]:
+def from_table(request: Request) -> Generator[Event, None, Dataset]:
     """Read a manifest."""
     yield from ()
     return read_table(request.path)
 
 
-def folder(request: Request) -> Generator[Event, None, Dataset]:
+def from_folder(request: Request) -> Generator[Event, None, Dataset]:
     """Read a folder."""
     yield from ()
     return read_folder(request.path, request.suffixes)
 
 
 FORMATS: dict[str, Format] = {
-    "named": Format(f"a name ({', '.join(NAMES)})", lambda request: request.source in NAMES, named),
+    "named": Format(f"a name ({', '.join(NAMES)})", lambda request: request.source in NAMES, from_named),
     "table": Format(
         "a manifest (.csv, .tsv, .jsonl) with the columns path and class",
         lambda request: request.path.is_file() and request.path.suffix.lower() in TABLE_SUFFIXES,
-        table,
+        from_table,
     ),
     "folder": Format(
-        "a folder with one folder of images for each class", lambda request: request.path.is_dir(), folder
+        "a folder with one folder of images for each class", lambda request: request.path.is_dir(), from_folder
     ),
 }
 
@@ -110,7 +110,9 @@ def no_format(request: Request) -> str:
     expected = f"a source is {'; '.join(one.description for one in FORMATS.values())}"
     if request.path.exists():
         return f"{request.source!r} is a file in no known format; {expected}"
-    close = near_misses(request.source, dict.fromkeys(NAMES))
+    beside = sorted(request.path.parent.iterdir()) if request.path.parent.is_dir() else []
+    paths = [str(path) for path in beside if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES]
+    close = near_misses(str(request.path), dict.fromkeys([*NAMES, *paths]))
     if close:
         return f"there is no source {request.source!r}; did you mean {' or '.join(map(repr, close))}?"
     return f"there is no source {request.source!r}; {expected}"

@@ -199,7 +199,7 @@ class Batches:
 
     def _from_files(self, steps: list[NDArray[np.int64]], reading: "Reading") -> Iterator[Tensor]:
         if self.workers == 0:
-            batches: Iterator[Any] = (stack([reading[index] for index in indices.tolist()]) for indices in steps)
+            batches: Any = (stack([reading[index] for index in indices.tolist()]) for indices in steps)
         else:
             batches = iter(
                 DataLoader(
@@ -214,11 +214,17 @@ class Batches:
                     generator=torch.Generator(),
                 )
             )
-        for batch in batches:
-            if isinstance(batch, Unreadable):
-                raise DataError(batch.sentence)
-            images = torch.from_numpy(batch)
-            yield self.input.normalize(images) if self.training else images
+        try:
+            for batch in batches:
+                if isinstance(batch, Unreadable):
+                    raise DataError(batch.sentence)
+                images = torch.from_numpy(batch)
+                yield self.input.normalize(images) if self.training else images
+        finally:
+            # After an error its traceback would keep the workers, and the next epoch's would inherit them.
+            stop = getattr(batches, "_shutdown_workers", None)
+            if stop is not None:
+                stop()
 
 
 class Reading(Dataset[Any]):
@@ -270,7 +276,6 @@ def stack(images: list[Tensor | Unreadable]) -> NDArray[Any] | Unreadable:
 
 
 def start_worker(_: int) -> None:
-    """Let each worker process compute on one core, and leave signals to the process that saves the run."""
+    """Leave signals to the process that saves the run; the loader itself gives each worker one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)

@@ -142,10 +142,10 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     unknown = [dataset.classes[target] for target in sorted(used) if class_name(dataset.classes[target]) not in wanted]
     if unknown:
         close = [match for label in unknown for match in difflib.get_close_matches(label, wanted, n=1)]
-        hint = f"did you mean {listed(dict.fromkeys(close))}?" if close else f"its classes are {listed(classes, 10)}"
+        hint = f"did you mean {listed(dict.fromkeys(close))}?" if close else f"it knows {listed(classes, 10)}."
         raise DataError(
             f"{dataset.origin!r} has the class {listed(unknown)}, which the trained network does not know; {hint} "
-            "Rename or remove what it cannot know"
+            "Rename that class or leave it out"
         )
     places = {target: wanted[class_name(dataset.classes[target])] for target in used}
     samples = tuple(

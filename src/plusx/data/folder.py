@@ -63,13 +63,15 @@ class Walk:
         """Return what was left out, for people to read."""
         notes = list(self.notes)
         if self.hidden:
-            notes.append(f"{counted(self.hidden, 'hidden file or folder')} ignored".replace("folders", "folders were"))
+            what = "hidden file or folder was" if self.hidden == 1 else "hidden files or folders were"
+            notes.append(f"{self.hidden:,} {what} ignored")
         if self.other:
-            was = "was" if len(self.other) == 1 else "were"
-            notes.append(
-                f"{counted(len(self.other), 'file')} that by suffix {'is' if was == 'was' else 'are'} no image "
-                f"{was} ignored: {listed(self.other)}"
+            what = (
+                "file was ignored that by its suffix is"
+                if len(self.other) == 1
+                else "files were ignored that by suffix are"
             )
+            notes.append(f"{len(self.other):,} {what} no image: {listed(self.other)}")
         return tuple(notes)
 
 

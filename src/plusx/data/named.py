@@ -108,12 +108,12 @@ def read_named(name: str, *, data_root: Path | None = None, download: bool = Fal
         yield from known.fetch(reader, folder)
     try:
         classes, splits = known.read(reader, folder)
+        samples = tuple(sample for split, arrays in splits.items() for sample in samples_of(name, split, arrays))
     except (RuntimeError, ValueError, TypeError, AssertionError, OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"the files of {name!r} in {str(folder)!r} are incomplete or damaged ({error}); "
             "remove that folder and fetch them again with --download"
         ) from error
-    samples = tuple(sample for split, arrays in splits.items() for sample in samples_of(name, split, arrays))
     return Dataset(name, name, classes, samples)
 
 

@@ -94,9 +94,6 @@ def cut(dataset: Dataset, seed: int, shares: dict[str, float], notes: list[str])
     pool = [dataset.samples[index] for index in order]
     counts = np.bincount([target_of(sample) for sample in pool], minlength=len(dataset.classes))
     quotas = quotas_of(counts, list(shares.values()))
-    small = [label for label, count in zip(dataset.classes, counts, strict=True) if 0 < count < 3]
-    if small:
-        notes.append(f"{counted(len(small), 'class')} of one or two samples only in train: {listed(small)}")
     units = units_of(pool)
     repeated = sum(len(unit) for unit in units if len(unit) > 1 and not pool[unit[0]].group)
     if repeated:
@@ -116,6 +113,12 @@ def cut(dataset: Dataset, seed: int, shares: dict[str, float], notes: list[str])
                 f"{dataset.origin!r} cannot be split: of its {what} none can be spared for {name}; add more, "
                 "or give the splits yourself as folders or as a split column"
             )
+    elsewhere = {target_of(sample) for sample, place in zip(pool, places.tolist(), strict=True) if place}
+    small = [
+        label for target, label in enumerate(dataset.classes) if 0 < counts[target] < 3 and target not in elsewhere
+    ]
+    if small:
+        notes.append(f"{counted(len(small), 'class')} of one or two samples only in train: {listed(small)}")
     samples = list(dataset.samples)
     for index, place in zip(order, places.tolist(), strict=True):
         samples[index] = replace(samples[index], split=names[place])

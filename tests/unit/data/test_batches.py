@@ -1,0 +1,215 @@
+import multiprocessing
+import signal
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from plusx.data import Sample
+from plusx.data.batches import Batches, start_worker
+from plusx.errors import DataError
+from plusx.events import result_of
+from plusx.inputs import ImageInput
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An input of one pixel: a file's text or an array's value; augmenting adds a draw, preparing adds a half."""
+
+    draws: int = 2
+
+    def read(self, source):
+        if isinstance(source, np.ndarray):
+            return torch.from_numpy(source)[None].clone()
+        width = int(source.read_text())
+        if width == 0:
+            raise DataError("is empty")
+        return torch.full((1, 1, width), int(source.stem), dtype=torch.uint8)
+
+    def augment(self, image, numbers):
+        return self.augment_batch(image[None], numbers[None])[0]
+
+    def augment_batch(self, images, numbers):
+        assert numbers.shape == (len(images), 2)
+        values = (torch.from_numpy(numbers[:, 1]) * 256).to(torch.uint8)
+        return images[..., :1] ^ values[:, None, None, None]
+
+    def normalize(self, images):
+        return images.to(torch.float32) / 2
+
+    def prepare(self, image):
+        return image[..., :1].to(torch.float32) + 0.5
+
+
+def arrays(count, size=1):
+    return [Sample(f"{index}", np.full((size, size), index % 256, np.uint8), index % 3) for index in range(count)]
+
+
+def files(folder, count, width=lambda index: 1):
+    for index in range(count):
+        (folder / f"{index}.txt").write_text(str(width(index)))
+    return [Sample(f"{index}.txt", folder / f"{index}.txt", index % 3) for index in range(count)]
+
+
+def batches(samples, training=True, **options):
+    options = {"batch_size": 4, "collate": torch.tensor, "seed": 5} | options
+    return Batches(samples, Numbers(), training=training, **options)
+
+
+def bits(made, number=0, start=0):
+    return [
+        (batch.indices.tolist(), batch.targets.tolist(), batch.images.flatten().tolist())
+        for batch in made.epoch(number, start)
+    ]
+
+
+def test_evaluation_is_in_order_and_prepared():
+    made = batches(arrays(6), training=False)
+    found = bits(made)
+    assert [indices for indices, _, _ in found] == [[0, 1, 2, 3], [4, 5]]
+    assert found[1] == ([4, 5], [1, 2], [4.5, 5.5])
+    assert len(made) == 2
+    assert made.in_memory
+    assert bits(made, number=3) == found
+
+
+def test_training_visits_every_sample_once_in_a_new_order():
+    made = batches(arrays(23))
+    first, second = bits(made, 0), bits(made, 1)
+    assert sorted(index for indices, _, _ in first for index in indices) == list(range(23))
+    assert first == bits(made, 0)
+    assert [one[0] for one in first] != [one[0] for one in second]
+    assert bits(batches(arrays(23), seed=6)) != first
+    for indices, targets, _ in first:
+        assert targets == [index % 3 for index in indices]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(9, [4, 5]), (1, [1]), (8, [4, 4]), (10, [4, 4, 2]), (0, []), (3, [3])])
+def test_a_last_batch_of_one_joins_the_one_before(count, sizes):
+    made = batches(arrays(count))
+    assert [len(batch.indices) for batch in made.epoch()] == sizes
+    assert len(made) == len(sizes)
+    assert [len(batch.indices) for batch in batches(arrays(9), training=False).epoch()] == [4, 4, 1]
+
+
+def test_a_batch_size_of_one_stays():
+    assert [len(batch.indices) for batch in batches(arrays(3), batch_size=1).epoch()] == [1, 2]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_same_bits_from_memory_and_from_files_whatever_the_workers(tmp_path, training):
+    samples = files(tmp_path, 23)
+    expected = bits(batches(samples, training), 2)
+    state = torch.get_rng_state()
+    for workers in (0, 1, 2):
+        made = batches(samples, training, workers=workers, memory_limit=22)
+        assert not made.in_memory
+        assert bits(made, 2) == expected
+        assert bits(made, 2, start=3) == expected[3:]
+    assert torch.equal(torch.get_rng_state(), state), "the network's own random numbers are left alone"
+    assert batches(samples, training, memory_limit=23).in_memory
+
+
+def test_images_of_different_sizes_are_read_each_time(tmp_path):
+    samples = files(tmp_path, 9, width=lambda index: 1 + index // 8)
+    made = batches(samples)
+    assert not made.in_memory
+    assert bits(made) == bits(batches(files(tmp_path, 9)))
+    assert len(bits(batches(samples, training=False))) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_can_no_longer_be_read_is_named(tmp_path, workers):
+    samples = files(tmp_path, 8, width=lambda index: 1 + index % 2)
+    made = batches(samples, training=False, workers=workers)
+    assert not made.in_memory
+    (tmp_path / "6.txt").write_text("0")
+    found = made.epoch()
+    assert next(found).indices.tolist() == [0, 1, 2, 3]
+    with pytest.raises(DataError, match=r"'6\.txt' can no longer be read: is empty"):
+        next(found)
+    (tmp_path / "6.txt").unlink()
+    with pytest.raises(DataError, match=r"'6\.txt' can no longer be read: No such file"):
+        list(made.epoch())
+    with pytest.raises(DataError, match=r"'6\.txt'"):
+        list(batches(files(tmp_path, 6) + samples[6:], memory_limit=100).epoch())
+
+
+def test_a_fault_in_a_worker_is_not_hidden(tmp_path):
+    samples = files(tmp_path, 8, width=lambda index: 1 + index % 2)
+    made = batches(samples, training=False, workers=1)
+    assert not made.in_memory
+    (tmp_path / "6.txt").write_text("no number")
+    with pytest.raises(ValueError, match="no number"):
+        list(made.epoch())
+    assert multiprocessing.active_children() == []
+
+
+def test_leaving_an_epoch_ends_its_workers(tmp_path):
+    samples = files(tmp_path, 40, width=lambda index: 1 + index % 2)
+    made = batches(samples, workers=2)
+    epoch = made.epoch()
+    next(epoch)
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    began = time.perf_counter()
+    epoch.close()
+    assert not any(child.is_alive() for child in children)
+    assert time.perf_counter() - began < 4, "they were not asked, but waited for"
+    assert len(bits(made)) == 10
+
+
+def test_samples_without_a_class_get_minus_one():
+    samples = [Sample("x", np.zeros((1, 1), np.uint8), None)]
+    assert next(iter(batches(samples, training=False).epoch())).targets.tolist() == [-1]
+
+
+def test_waiting_counts_only_the_time_for_data():
+    made = batches(arrays(9), training=False)
+    for _ in made.epoch():
+        time.sleep(0.05)
+    assert 0 < made.waiting < 0.05
+    before = made.waiting
+    next(made.epoch())
+    assert made.waiting < before + 0.05
+
+
+def test_reading_into_memory_tells_its_progress():
+    made = batches(arrays(250))
+    events = list(made.load())
+    assert len(events) == 125
+    assert (events[-1].done, events[-1].total) == (250, 250)
+    assert list(made.load()) == []
+    assert made.in_memory
+
+
+def test_workers_leave_signals_to_the_run():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        start_worker(0)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+@pytest.mark.parametrize("policy", ["none", "randaugment"])
+def test_the_image_input_gives_the_same_bits_on_both_paths(policy):
+    generator = np.random.default_rng(0)
+    samples = [Sample(f"{index}", generator.integers(0, 256, (12, 12, 3), np.uint8), index % 3) for index in range(11)]
+    image = ImageInput(10, 10, 3, (0.5,) * 3, (0.25,) * 3, flip=True, pad_and_crop=2, cutout=3, policy=policy)
+    options = {"batch_size": 4, "collate": torch.tensor, "seed": 1}
+    for training in (True, False):
+        memory = Batches(samples, image, training=training, **options)
+        one_by_one = Batches(samples, image, training=training, memory_limit=1, workers=1, **options)
+        assert memory.in_memory
+        assert not one_by_one.in_memory
+        for ours, theirs in zip(memory.epoch(3), one_by_one.epoch(3), strict=True):
+            assert ours.images.shape[1:] == (3, 10, 10)
+            assert ours.images.dtype == torch.float32
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.targets, theirs.targets)
+    assert result_of(memory.load()) is None
