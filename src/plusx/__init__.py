@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from plusx.predict import Answer, Predictor
     from plusx.training.recipe import RECIPES, Recipe
 
+    __version__: str
+
 __all__ = [
     "ARCHITECTURES",
     "RECIPES",
@@ -36,8 +38,6 @@ __all__ = [
     "resume",
     "train",
 ]
-
-__version__ = version("plusx")
 
 HOMES = {
     "ARCHITECTURES": "plusx.network.architectures",
@@ -62,6 +62,8 @@ HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("plusx")
     if name in HOMES:
         return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'plusx' has no attribute {name!r}")

@@ -13,11 +13,11 @@ from plusx.checkpoint import Checkpoint
 from plusx.device import choose_device
 from plusx.errors import look_up
 from plusx.events import result_of
-from plusx.experiment import Result
 from plusx.network.architectures import ARCHITECTURES, Architecture
 from plusx.network.backbone import Backbone, Network
 from plusx.plan import coerced, request
 from plusx.predict import Predictor
+from plusx.result import Result
 from plusx.tasks.classification import Classification
 
 

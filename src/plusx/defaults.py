@@ -13,6 +13,7 @@ from plusx.network.architectures import Architecture
 
 SMALL = 64  # pixels; up to here a network with the 3x3 stem is right, and images keep their own size
 PHOTO_SIZES = (64, 128, 224)
+RATE_A_SAMPLE = 0.4 / 128  # of a batch, for SGD with momentum 0.9
 SMALL_RUN = 60_000  # images that a short run on small images should see, however few there are
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -84,11 +85,15 @@ def defaults_for(data: DataFacts, architecture: Architecture | None) -> Defaults
 
 
 def _length(samples: int) -> dict[str, Any]:
-    """Epochs and batch for small images: at least ten passes, and enough of them for a small set to be learned."""
+    """Epochs, batch and learning rate for small images: ten passes, or more of them so that a small set is learned.
+
+    The learning rate grows with the batch (Goyal et al. 2017, arXiv:1706.02677, section 2.1).
+    """
     batch = 128
     while batch > 16 and samples / batch < 20:
         batch //= 2
-    return {"epochs": max(10, min(100, round(SMALL_RUN / max(samples, 1)))), "batch_size": batch}
+    epochs = max(10, min(100, round(SMALL_RUN / max(samples, 1))))
+    return {"epochs": epochs, "batch_size": batch, "learning_rate": RATE_A_SAMPLE * batch}
 
 
 def _channels(found: set[int]) -> int:

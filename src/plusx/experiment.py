@@ -11,7 +11,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from plusx.data.split import read_splits, write_splits
 from plusx.device import Device, choose_device
 from plusx.errors import CheckpointError, DataError, Stopped
 from plusx.evaluation import evaluate as scoring
-from plusx.evaluation.evaluate import Evaluation
 from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import Advanced, EpochEnded, Event, Noted, Section
 from plusx.interruption import StopRequest, listening
@@ -33,48 +32,13 @@ from plusx.network.architectures import stem_warning
 from plusx.network.backbone import Backbone, Network
 from plusx.plan import Plan, Request, resolve
 from plusx.preparation import Prepared, overfitting, prepare
+from plusx.result import Result
 from plusx.run_folder import RunFolder, table
 from plusx.tensor_file import read_tensors, write_tensors
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 
 STATE = "state"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run or an evaluation came to.
-
-    Attributes:
-        run: The run's folder; None for a dry run.
-        split: What the source calls the split that was scored.
-        samples: How many samples it has.
-        evaluation: The scores with their intervals; None for a dry run.
-        plan: What was run.
-        seconds: "training" and "total".
-        notes: Sentences that a person should read.
-    """
-
-    run: Path | None
-    split: str
-    samples: int
-    evaluation: Evaluation | None
-    plan: Plan
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values: what --json prints."""
-        scores = {name: score.to_dict() for name, score in self.evaluation.scores.items()} if self.evaluation else {}
-        return {
-            "run": str(self.run) if self.run else None,
-            "split": self.split,
-            "samples": self.samples,
-            "scores": scores,
-            "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
-            **({"notes": list(self.notes)} if self.notes else {}),
-            **({} if self.evaluation else {"plan": self.plan.to_dict()}),
-        }
 
 
 @dataclass

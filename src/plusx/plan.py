@@ -210,13 +210,13 @@ def resolve(asked: Request, data: DataFacts, statistics: tuple[tuple[float, ...]
         **recipe.input,
         **asked.changes("input"),
     }
-    task = {**recipe.task, **asked.changes("task")}
+    task: dict[str, Any] = {**recipe.task, **asked.changes("task"), "classes": data.classes}
     run = dataclasses.replace(asked.run, model=architecture.name, recipe=recipe.name)
     return Plan(
         run=run,
         architecture=architecture,
         input=ImageInput(**coerced("input", look)),
-        task=Classification(**{**task, "classes": data.classes}),
+        task=Classification(**task),
         recipe=recipe,
     )
 

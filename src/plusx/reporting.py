@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,16 +22,14 @@ from plusx.evaluation.evaluate import Evaluation
 from plusx.evaluation.pictures import contact_sheet, to_png
 from plusx.evaluation.report import Mistake, Picture, ReportData, write_report
 from plusx.events import Section
+from plusx.inputs.image import ImageInput
 from plusx.network.backbone import Network
 from plusx.plan import Plan
+from plusx.result import Result
 from plusx.run_folder import RunFolder
 from plusx.storage import writing
 from plusx.training.loop import train
 from plusx.training.progress import Progress
-
-if TYPE_CHECKING:
-    from plusx.experiment import Result
-    from plusx.inputs.image import ImageInput
 
 PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
 SHEET = 32  # augmented samples on the sheet
@@ -132,7 +129,7 @@ def expected_duration(plan: Plan, network: Network, batches: Batches, device: De
     return "expected", f"about {_duration(seconds)} of training"
 
 
-def last_screen(result: "Result", progress: Progress) -> Section:
+def last_screen(result: Result, progress: Progress) -> Section:
     """Say how good it became, where everything is, and what to do next."""
     rows = score_rows(result.evaluation) if result.evaluation else []
     rows += [
@@ -175,7 +172,7 @@ def write_samples(folder: RunFolder, batches: Batches) -> None:
 
 def write_run_report(
     folder: RunFolder,
-    result: "Result",
+    result: Result,
     data: Dataset,
     progress: Progress,
     training: Batches,
@@ -229,7 +226,7 @@ def write_run_report(
     )
 
 
-def _mistake(result: "Result", test: Batches, index: int) -> Mistake:
+def _mistake(result: Result, test: Batches, index: int) -> Mistake:
     assert result.evaluation is not None  # noqa: S101 - the caller has just made it
     predictions = result.evaluation.predictions
     look: ImageInput = result.plan.input

@@ -129,10 +129,11 @@ class Progress:
             if self.average:
                 self.average.network.load_state_dict(_part(tensors, "average."))
             groups = self.optimizer.state_dict()["param_groups"]
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             states: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _part(tensors, "optimizer.").items():
                 index, key = name.split(".", 1)
-                states.setdefault(int(index), {})[key] = tensor
+                states.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], tensor)
             self.optimizer.load_state_dict({"state": states, "param_groups": groups})
             device = next(self.network.parameters()).device
             self.sums = {name: tensors[f"sums.{name}"].to(device) for name in values["sums"]}
@@ -145,6 +146,11 @@ class Progress:
         torch.set_rng_state(self.random_state)
         step()
         self.random_state = torch.get_rng_state()
+
+
+def _laid_out_like(parameter: Tensor, state: Tensor) -> Tensor:
+    """Give an optimizer's state its parameter's memory format: fused optimizers walk through both in step."""
+    return torch.empty_like(parameter, dtype=state.dtype).copy_(state) if state.shape == parameter.shape else state
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -106,8 +106,7 @@ def _expect(name: str, found: object, holds: bool, expected: str) -> None:
 RECIPES: dict[str, Recipe] = {
     "small": Recipe(
         name="small",
-        from_data=("epochs", "batch_size"),
-        learning_rate=0.4,
+        from_data=("epochs", "batch_size", "learning_rate"),
         schedule="one_cycle",
         weight_decay=5e-4,
         task={"label_smoothing": 0.1},
