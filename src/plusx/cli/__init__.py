@@ -12,8 +12,9 @@ from types import FrameType
 from cyclopts import App, CycloptsError
 
 import plusx
-from plusx.cli import resume, train
+from plusx.cli import evaluate, predict, resume, show, train
 from plusx.cli.console import console_on, note
+from plusx.cli.usage import sentence
 from plusx.errors import PlusxError, UsageError
 
 USAGE = UsageError.exit_code
@@ -25,10 +26,11 @@ app = App(
     name="plusx",
     help="Residual networks, y = F(x) + x: from a folder of data to a deployed model.",
     help_epilogue="The first step: plusx train digits",
+    help_format="plaintext",
     version=plusx.__version__,
 )
-app.command(train.train)
-app.command(resume.resume)
+for number, command in enumerate((train.train, evaluate.evaluate, predict.predict, show.show, resume.resume)):
+    app.command(command, sort_key=number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             app(words, exit_on_error=False, print_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError as error:
-        return failed(sentence(str(error)), USAGE)
+        return failed(sentence(error, app), USAGE)
     except PlusxError as error:
         return failed(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -76,11 +78,6 @@ def unexpected(error: Exception, *, debug: bool) -> int:
     what = " ".join(f"{type(error).__name__}: {error}".split())
     hint = "" if debug else "; run the same command with --debug for its traceback"
     return failed(f"unexpected {what}; this is a bug in plusx, please report it at {ISSUES}{hint}", 1)
-
-
-def sentence(text: str) -> str:
-    """Make one line of what cyclopts says."""
-    return " ".join(text.split())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ control codes. Nothing is said by color alone.
 import json
 import math
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Container, Generator, Iterable, Mapping, Sequence
 from typing import Any, TextIO, TypeVar
 
 from rich.cells import cell_len
@@ -116,19 +116,30 @@ class Screen:
         """Write one line as it is."""
         self.console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
-    def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int] = (0,)) -> None:
-        """Write rows in columns, the last of which wraps on a terminal; those in `left` are aligned to the left."""
-        all_rows = [tuple(row) for row in rows]
-        widths = [max(cell_len(row[column]) for row in [heads, *all_rows]) for column in range(len(heads))]
-        leftward = {*left}
-        for number, row in enumerate([tuple(heads), *all_rows]):
-            cells = [
-                filled(cell, width) if column in leftward else filled(cell, width, left=False)
-                for column, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
-            ]
-            last = row[-1] if len(heads) - 1 in leftward else filled(row[-1], widths[-1], left=False)
-            style = "dim" if number == 0 else ""
-            hang(self.console, Text(INDENT + INDENT.join(cells) + INDENT, style), Text(last, style))
+    def table(
+        self, heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: Container[int] = (0,), wraps: int = 0
+    ) -> None:
+        """Write rows in columns.
+
+        Args:
+            heads: The columns' names.
+            rows: Their cells.
+            left: Columns that are aligned to the left.
+            wraps: The column that wraps where a terminal is too narrow.
+        """
+        lines = [tuple(heads), *(tuple(row) for row in rows)]
+        widths = [max(cell_len(cell) for cell in column) for column in zip(*lines, strict=True)]
+        if self.console.is_terminal:
+            others = sum(widths) - widths[wraps] + len(INDENT) * len(widths)
+            widths[wraps] = min(widths[wraps], max(self.console.width - others, NAME_WIDTH))
+        for number, cells in enumerate(lines):
+            parts = Text(cells[wraps]).wrap(self.console, max(widths[wraps], 1)) if self.console.is_terminal else ()
+            for index, part in enumerate(parts or (Text(cells[wraps]),)):
+                shown = ["" if index else cell for cell in cells]
+                shown[wraps] = part.plain.rstrip()
+                columns = enumerate(zip(shown, widths, strict=True))
+                line = INDENT.join(filled(cell, width, left=column in left) for column, (cell, width) in columns)
+                self.line(Text(INDENT + line.rstrip(), "dim" if number == 0 else ""))
 
     def result(self, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
         """Write the result as JSON, if that was asked for."""

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 DATA = "from the data"
 RECIPE = "from the recipe"
-MODEL = "from the model"
 
 
 def option(text: str, default: str = "", **settings: Any) -> Parameter:  # noqa: ANN401 - cyclopts' own settings
@@ -38,7 +37,7 @@ def switch(text: str) -> Parameter:
     return option(text, negative=())
 
 
-def numbers(text: str, default: str) -> Parameter:
+def numbers(text: str, default: str = "") -> Parameter:
     """Describe an option that takes several numbers with commas between them."""
     return option(text, default, negative=(), n_tokens=1, converter=split_numbers)
 
@@ -48,9 +47,9 @@ def split_numbers(_: object, tokens: "tuple[Token, ...]") -> tuple[float, ...]:
     return tuple(float(part) for token in tokens for part in token.value.split(","))
 
 
-def group(title: str, rank: int) -> Parameter:
-    """Put a dataclass's fields among a command's own options, under a title."""
-    return Parameter(name="*", group=Group(title, sort_key=rank))
+def group(title: str, rank: int, text: str = "") -> Parameter:
+    """Put a dataclass's fields among a command's own options, under a title and a sentence."""
+    return Parameter(name="*", group=Group(title, help=text, sort_key=rank))
 
 
 def listed(names: Iterable[str]) -> str:
@@ -97,13 +96,9 @@ class ModelOptions:
     model: Annotated[str | None, option(f"Its name: {listed(ARCHITECTURES)}; see plusx show.", DATA)] = None
     shortcut: Annotated[
         str | None,
-        option("A (zero_pad), B (projection), C (projection_always), none: He et al. 2015, section 3.3.", MODEL),
+        option("A (zero_pad), B (projection), C (projection_always), none: He et al. 2015, section 3.3."),
     ] = None
-    zero_last_norm: Annotated[bool | None, option("Whether each block starts as the identity.", MODEL)] = None
-    stem: Annotated[str | None, option("imagenet (7x7 and a max-pool) or small (3x3).", MODEL)] = None
-    block: Annotated[str | None, option("basic or bottleneck.", MODEL)] = None
-    depths: Annotated[tuple[int, ...] | None, numbers("Blocks a stage: 2,2,2,2.", MODEL)] = None
-    widths: Annotated[tuple[int, ...] | None, numbers("Channels a stage: 64,128,256,512.", MODEL)] = None
+    zero_last_norm: Annotated[bool | None, option("Whether each block starts as the identity.")] = None
 
 
 @dataclass(frozen=True)
@@ -111,38 +106,31 @@ class RecipeOptions:
     """The optimization; each changes that one field of the recipe and no other."""
 
     recipe: Annotated[str | None, option(f"Its name: {listed(RECIPES)}.", DATA)] = None
-    epochs: Annotated[int | None, option("Passes over the training split.", RECIPE)] = None
-    batch_size: Annotated[int | None, option("Samples a step.", RECIPE)] = None
-    optimizer: Annotated[str | None, option(f"{listed(OPTIMIZERS)}.", RECIPE)] = None
-    learning_rate: Annotated[float | None, option("The highest learning rate of the schedule.", RECIPE)] = None
-    momentum: Annotated[float | None, option("SGD's momentum; the first beta of Adam.", RECIPE)] = None
-    nesterov: Annotated[bool | None, option("Nesterov's form of SGD's momentum.", RECIPE)] = None
-    weight_decay: Annotated[float | None, option("Factor of the L2 penalty; decoupled with adamw.", RECIPE)] = None
-    decay_norm_and_bias: Annotated[bool | None, option("Whether norms and biases decay too.", RECIPE)] = None
-    schedule: Annotated[str | None, option(f"{listed(SCHEDULES)}.", RECIPE)] = None
-    warmup_epochs: Annotated[
-        float | None, option("Epochs, or a part of one, in which the learning rate rises.", RECIPE)
-    ] = None
+    seed: Annotated[int | None, option("Seed of splits, weights, order and augmentation.", "0")] = None
+    epochs: Annotated[int | None, option("Passes over the training split.")] = None
+    batch_size: Annotated[int | None, option("Samples a step.")] = None
+    optimizer: Annotated[str | None, option(f"{listed(OPTIMIZERS)}.")] = None
+    learning_rate: Annotated[float | None, option("The highest learning rate of the schedule.")] = None
+    momentum: Annotated[float | None, option("SGD's momentum; the first beta of Adam.")] = None
+    nesterov: Annotated[bool | None, option("Nesterov's form of SGD's momentum.")] = None
+    weight_decay: Annotated[float | None, option("Factor of the L2 penalty; decoupled with adamw.")] = None
+    decay_norm_and_bias: Annotated[bool | None, option("Whether norms and biases decay too.")] = None
+    schedule: Annotated[str | None, option(f"{listed(SCHEDULES)}.")] = None
+    warmup_epochs: Annotated[float | None, option("Epochs, or a part of one, in which the learning rate rises.")] = None
     milestones: Annotated[
-        tuple[float, ...] | None, numbers("Shares of the training after which step lowers the rate: 0.5,0.75.", RECIPE)
+        tuple[float, ...] | None, numbers("Shares of the training after which step lowers the rate: 0.5,0.75.")
     ] = None
-    factor: Annotated[float | None, option("What step and plateau multiply the learning rate by.", RECIPE)] = None
-    patience: Annotated[
-        int | None, option("Epochs without a better validation score after which plateau acts.", RECIPE)
-    ] = None
-    minimum_learning_rate: Annotated[float | None, option("The lowest learning rate.", RECIPE)] = None
-    gradient_clip: Annotated[
-        float | None, option("Largest norm of all gradients together; 0 clips nothing.", RECIPE)
-    ] = None
+    factor: Annotated[float | None, option("What step and plateau multiply the learning rate by.")] = None
+    patience: Annotated[int | None, option("Epochs without a better validation score after which plateau acts.")] = None
+    minimum_learning_rate: Annotated[float | None, option("The lowest learning rate.")] = None
+    gradient_clip: Annotated[float | None, option("Largest norm of all gradients together; 0 clips nothing.")] = None
     early_stopping: Annotated[
-        int | None, option("Epochs without a better validation score after which training ends; 0 never.", RECIPE)
+        int | None, option("Epochs without a better validation score after which training ends; 0 never.")
     ] = None
-    average_decay: Annotated[
-        float | None, option("Decay a step of averaged weights (EMA); 0 averages nothing.", RECIPE)
-    ] = None
-    label_smoothing: Annotated[
-        float | None, option("Share of the target spread over all classes: 0 to below 1.", RECIPE)
-    ] = None
+    average_decay: Annotated[float | None, option("Decay a step of averaged weights (EMA); 0 averages nothing.")] = None
+    label_smoothing: Annotated[float | None, option("Share of the target spread over all classes: 0 to below 1.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -187,7 +175,7 @@ class TrialOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written and shown, by every command."""
+    """What is shown, by every command."""
 
     json: Annotated[bool, switch("Print the result as one JSON value; all else goes to standard error.")] = False
     quiet: Annotated[bool, switch("Show the result, warnings and errors only.")] = False
@@ -200,7 +188,6 @@ class RunOptions:
 
     out: Annotated[str, option("Folder in which the run's own folder is made.", "runs")] = "runs"
     name: Annotated[str, option("Name of the run.", "the data's name and a number")] = ""
-    seed: Annotated[int | None, option("Seed of splits, weights, order and augmentation.", "0")] = None
     save_minutes: Annotated[float | None, option("Minutes between two saves of the state within an epoch.", "10")] = (
         None
     )

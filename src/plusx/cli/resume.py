@@ -13,7 +13,7 @@ def resume(
     run: Annotated[Path, option("The run's folder: runs/digits-1.")],
     /,
     *,
-    output: Annotated[OutputOptions, group, option("Output", 1)] = NO_OUTPUT,
+    output: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
 ) -> None:
     """Go on with a run that was stopped, as if it never had been."""
     screen = Screen(json=output.json, quiet=output.quiet)

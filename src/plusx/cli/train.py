@@ -34,14 +34,16 @@ def train(
     /,
     *,
     config: Annotated[Path | None, option("A config.yaml whose values stand where no option is given.")] = None,
-    model: Annotated[ModelOptions, group("Model", 1)] = NO_MODEL,
-    recipe: Annotated[RecipeOptions, group("Recipe", 2)] = NO_RECIPE,
-    augmentation: Annotated[AugmentationOptions, group("Augmentation", 3)] = NO_AUGMENTATION,
-    data: Annotated[DataOptions, group("Data", 4)] = NO_DATA,
+    model: Annotated[ModelOptions, group("Model", 1, "What is not given comes from the model.")] = NO_MODEL,
+    data: Annotated[DataOptions, group("Data", 2)] = NO_DATA,
+    recipe: Annotated[RecipeOptions, group("Recipe", 3, "What is not given comes from the recipe.")] = NO_RECIPE,
+    augmentation: Annotated[
+        AugmentationOptions, group("Augmentation", 4, "Of training images only.")
+    ] = NO_AUGMENTATION,
     device: Annotated[DeviceOptions, group("Device", 5)] = NO_DEVICE,
     trial: Annotated[TrialOptions, group("Trying out", 6)] = NO_TRIAL,
-    run: Annotated[RunOptions, group("Run", 7)] = NO_RUN,
-    output: Annotated[OutputOptions, group("Output", 8)] = NO_OUTPUT,
+    run: Annotated[RunOptions, group("Output", 7)] = NO_RUN,
+    output: Annotated[OutputOptions, group("Output", 7)] = NO_OUTPUT,
 ) -> None:
     """Train a network on images, score it once on the test split, and write a report.
 
