@@ -47,6 +47,7 @@ def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None
         StorageError: It could not be written; what stood at `path` still does.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    moved = False
     with writing(path):
         try:
             with beside.open("wb") as file:
@@ -55,8 +56,12 @@ def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None
                 os.fsync(file.fileno())
             if keep is not None and path.exists():
                 path.replace(keep)
+                moved = True
             beside.replace(path)
         except BaseException:
+            with suppress(OSError):
+                if moved and keep is not None and not path.exists():
+                    keep.replace(path)
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise

@@ -2,7 +2,7 @@
 
 Nothing in such a file can run code. It is written whole or not at all, and read whole or not at all: a truncated file,
 a flipped bit or a file of another kind is an error, never a wrong number. safetensors refuses shared and strided
-tensors, so tensors are made contiguous on saving; whoever loads them restores a memory format.
+tensors, so each is made contiguous and given its own bytes on saving; whoever loads them restores a memory format.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def write_tensors(
         StorageError: It could not be written; what stood at `path` still does.
     """
     text = json.dumps({"kind": kind, **header}, ensure_ascii=False, sort_keys=True)
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    flat = _apart(tensors)
     content = save(flat, metadata={HEADER: text, DIGEST: _digest(text, flat)})
     write_bytes(path, content, keep=keep)
 
@@ -56,17 +56,15 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{str(path)!r} {found}; expected a plusx {kind} file (.safetensors)")
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise CheckpointError(
-            f"{str(path)!r} is a PyTorch pickle, not a plusx {kind}; pickles can run code and are not opened here"
-        )
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if _is_pickle(path):
+            raise CheckpointError(
+                f"{str(path)!r} is a PyTorch pickle, not a plusx {kind}; pickles can run code and are not opened here"
+            ) from error
         raise CheckpointError(
             f"{str(path)!r} is damaged or is no safetensors file ({_first_line(error)}); use another copy of it"
         ) from error
@@ -82,6 +80,19 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     return header, tensors
 
 
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, each contiguous and in memory of its own."""
+    apart: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        one = tensor.detach().cpu().contiguous()
+        if one.untyped_storage().data_ptr() in taken:
+            one = one.clone()
+        taken.add(one.untyped_storage().data_ptr())
+        apart[name] = one
+    return apart
+
+
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode("utf-8"))
     for name in sorted(tensors):
@@ -89,6 +100,16 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
     return digest.hexdigest()
+
+
+def _is_pickle(path: Path) -> bool:
+    """Say whether a file begins as a PyTorch pickle does; a sound file may by chance, so only ask it of others."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    return start == b"PK\x03\x04" or start[:1] == b"\x80"
 
 
 def _first_line(error: BaseException) -> str:
