@@ -5,6 +5,7 @@ epoch so far, the best score, what plateau and early stopping count, and torch's
 augmentation need no state: they are functions of (seed, epoch, sample index).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,14 +84,17 @@ class Progress:
             monitor: Which of them decides what is best, higher being better; the first if none is named.
 
         Raises:
-            PlusxError: No epoch is waiting for its scores.
+            PlusxError: No epoch is waiting for its scores, or the monitored score is not among them.
         """
         if not self.epoch_ended or self.recorded:
             raise PlusxError("record() was called but no epoch has just ended; call it once when progress.epoch_ended")
+        decisive = monitor or next(iter(scores), "")
+        if decisive not in scores:
+            raise PlusxError(f"record() was given {list(scores)}, but not the score to monitor, {decisive!r}; add it")
         self.history[-1].update({name: float(score) for name, score in scores.items()})
         self.recorded = True
-        score = float(scores[monitor or next(iter(scores))])
-        if self.best_score is None or score > self.best_score:
+        score = float(scores[decisive])
+        if self.best_score is None or score > self.best_score or math.isnan(self.best_score) > math.isnan(score):
             self.best_score, self.best_epoch = score, self.epoch
             self.plateau_wait = self.epochs_without_improvement = 0
             return
@@ -125,6 +129,7 @@ class Progress:
         try:
             for name in COUNTERS:
                 setattr(self, name, values[name])
+            self.history = [dict(row) for row in values["history"]]
             self.network.load_state_dict(_part(tensors, "network."))
             if self.average:
                 self.average.network.load_state_dict(_part(tensors, "average."))
@@ -138,14 +143,15 @@ class Progress:
             device = next(self.network.parameters()).device
             self.sums = {name: tensors[f"sums.{name}"].to(device) for name in values["sums"]}
             self.random_state = tensors["random_state"]
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (LookupError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"the saved state does not fit this network and recipe: {error}") from error
 
     def with_random_state(self, step: Callable[[], None]) -> None:
-        """Run one step on the run's own random stream, whatever the caller has drawn in between."""
-        torch.set_rng_state(self.random_state)
-        step()
-        self.random_state = torch.get_rng_state()
+        """Run one step on the run's own random stream; neither it nor the caller's stream disturbs the other."""
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.random_state)
+            step()
+            self.random_state = torch.get_rng_state()
 
 
 def _laid_out_like(parameter: Tensor, state: Tensor) -> Tensor:
