@@ -1,7 +1,9 @@
 """The command line: one file a command, options in, one call of the library; the only part that prints."""
 
+import inspect
 import io
 import os
+import re
 import signal
 import sys
 import traceback
@@ -9,7 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 import plusx
 from plusx.cli import evaluate, predict, resume, show, train
@@ -27,10 +29,18 @@ app = App(
     help="Residual networks, y = F(x) + x: from a folder of data to a deployed model.",
     help_epilogue="The first step: plusx train digits",
     help_format="plaintext",
+    group_parameters=Group("Options", sort_key=0),
     version=plusx.__version__,
 )
+
+
+def in_paragraphs(text: str) -> str:
+    """Join the lines of each paragraph, so that help wraps them at the terminal's width."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text))
+
+
 for number, command in enumerate((train.train, evaluate.evaluate, predict.predict, show.show, resume.resume)):
-    app.command(command, sort_key=number)
+    app.command(command, sort_key=number, help=in_paragraphs(command.__doc__ or ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -63,21 +63,19 @@ class LiveBars:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.activity = ""
-        self.task: TaskID | None = None
-        self.epochs: TaskID | None = None
         self.detail = ""
         self.began = 0.0
+        self.task = progress.add_task("", visible=False, counts="", detail="", end=None)
+        self.epochs: TaskID | None = None
+        self.epochs_timed = 0
+        self.epochs_seconds = 0.0
+        self.paused = time.monotonic()
 
     def advance(self, event: Advanced) -> None:
-        """Move the bar of the event's activity; another activity's bar takes its place."""
+        """Move the bar of the event's activity; another activity begins it anew."""
         if event.activity != self.activity:
-            self._clear()
-            self.activity, self.began = event.activity, time.monotonic()
-            self.task = self.progress.add_task(
-                event.activity, visible=event.total is None, total=event.total, counts="", detail=""
-            )
-        if self.task is None:
-            return
+            self.activity, self.detail, self.began = event.activity, "", time.monotonic()
+            self.progress.reset(self.task, total=event.total, description=event.activity, visible=False)
         self.detail = event.detail or self.detail
         counts = "" if event.total is None else f"{event.done:,}/{event.total:,} {event.unit}"
         visible = event.total is None or time.monotonic() - self.began > PATIENCE
@@ -86,19 +84,27 @@ class LiveBars:
         )
 
     def pause(self, event: Event) -> None:
-        """Take the bar away; after an epoch, move the one for all epochs."""
-        self._clear()
-        if not isinstance(event, EpochEnded):
-            return
-        if self.epochs is None:
-            self.epochs = self.progress.add_task("all epochs", total=event.epochs, counts="", detail="")
-        counts = f"{event.epoch:,}/{event.epochs:,} epochs"
-        self.progress.update(self.epochs, completed=event.epoch, counts=counts, visible=event.epoch < event.epochs)
+        """Hide the bar; after an epoch, move the one for all epochs."""
+        self.activity = ""
+        self.progress.update(self.task, visible=False)
+        now = time.monotonic()
+        if isinstance(event, EpochEnded):
+            self.epochs_timed += 1
+            self.epochs_seconds += now - self.paused
+            self._move_epochs(event, now)
+        self.paused = now
 
-    def _clear(self) -> None:
-        if self.task is not None:
-            self.progress.remove_task(self.task)
-        self.task, self.activity, self.detail = None, "", ""
+    def _move_epochs(self, event: EpochEnded, now: float) -> None:
+        if self.epochs is None:
+            self.epochs = self.progress.add_task("all epochs", total=event.epochs, counts="", detail="", end=None)
+        left = self.epochs_seconds / self.epochs_timed * (event.epochs - event.epoch)
+        self.progress.update(
+            self.epochs,
+            completed=event.epoch,
+            counts=f"{event.epoch:,}/{event.epochs:,} epochs",
+            visible=event.epoch < event.epochs,
+            end=now + left,
+        )
 
 
 class Lines:
@@ -124,13 +130,13 @@ class Lines:
 
 
 class Clock(ProgressColumn):
-    """How long an activity has taken, and how long it will take yet."""
+    """How long an activity will yet take, or has taken where that is not known."""
 
     def render(self, task: Task) -> Text:
-        """Draw 0:12, 0:40 left."""
-        passed = clock(task.elapsed or 0.0)
-        left = task.time_remaining
-        return Text(f"{passed}, {clock(left)} left" if left is not None and not task.finished else passed, "dim")
+        """Draw "0:40 left" or "0:12"."""
+        end: float | None = task.fields["end"]
+        left = task.time_remaining if end is None else max(0.0, end - time.monotonic())
+        return Text(clock(task.elapsed or 0.0) if left is None or task.finished else f"{clock(left)} left", "dim")
 
 
 def clock(seconds: float) -> str:

@@ -24,10 +24,11 @@ INDENT = "  "
 NOTES = {"info": ("note", "bold cyan"), "warning": ("warning", "bold yellow"), "error": ("error", "bold red")}
 WAITING = 0.1  # of an epoch; above this share, waiting for data is worth advice
 ADVICE = (
-    "{share:.0%} of this epoch was spent waiting for images; more --workers, or smaller images (--image-size), make "
+    "{share:.0f} % of this epoch was spent waiting for images; more --workers, or smaller images (--image-size), make "
     "training faster"
 )
-EPOCH_COLUMNS = (9, 8, 10, 9, 10, 9, 9, 9)
+EPOCH_HEADS = ("epoch", "loss", "accuracy", "loss", "accuracy", "rate", "time", "wait")
+EPOCH_WIDTHS = (0, 8, 10, 8, 10, 10, 9, 6)  # cells; the first is as wide as its numbers need
 
 
 class Screen:
@@ -43,6 +44,7 @@ class Screen:
         self.quiet = quiet
         self.console = console_on(sys.stderr if json else sys.stdout)
         self.epochs_shown = 0
+        self.below_section = False
         self.advised = False
 
     def follow(self, work: Generator[Event, None, T]) -> T:
@@ -68,6 +70,9 @@ class Screen:
                     self.section(title, rows)
             case Noted(text=text, level=level):
                 if not self.quiet or level != "info":
+                    if self.below_section:
+                        self.line("")
+                    self.below_section = False
                     note(self.console, level, text)
             case EpochEnded():
                 if not self.quiet:
@@ -81,17 +86,19 @@ class Screen:
         self.line(Text(title, "bold"))
         width = max([NAME_WIDTH, *(cell_len(name) for name, _ in rows)])
         for name, value in rows:
-            style = "cyan" if value.startswith("plusx ") else ""
-            hang(self.console, Text(INDENT).append(filled(name, width), "dim").append(INDENT), Text(value, style))
+            style = "cyan" if value.startswith("plusx ") else "bold" if name == "accuracy" else ""
+            hang(self.console, Text.assemble(INDENT, (filled(name, width), "dim"), INDENT), Text(value, style))
+
+        self.below_section = True
 
     def epoch(self, event: EpochEnded) -> None:
         """Draw the line of an epoch, under a heading that comes before the first."""
+        widths = (max(7, 3 + 2 * len(str(event.epochs))), *EPOCH_WIDTHS[1:])
         if not self.epochs_shown:
-            groups = ("", "training", "", "validation", "", "", "", "")
-            names = ("epoch", "loss", "accuracy", "loss", "accuracy", "rate", "time", "waiting")
+            pair = EPOCH_WIDTHS[1] + EPOCH_WIDTHS[2]
             self.line("")
-            self.line(Text(right_aligned(groups), "dim"))
-            self.line(Text(right_aligned(names), "dim"))
+            self.line(Text(f"{'':{widths[0]}}  {'training':^{pair}}{'validation':^{pair}}".rstrip(), "dim"))
+            self.line(Text(right_aligned(EPOCH_HEADS, widths), "dim"))
         self.epochs_shown += 1
         scores = event.scores
         seconds = scores.get("seconds", math.nan)
@@ -104,13 +111,13 @@ class Screen:
             percent(scores.get("validation_accuracy")),
             f"{scores.get('learning_rate', math.nan):.3g}",
             duration(seconds),
-            f"{share:.0%}".replace("%", " %"),
+            f"{100 * share:.0f} %",
         )
-        line = Text(right_aligned(cells), "bold" if event.best else "")
+        line = Text(right_aligned(cells, widths))
         self.line(line.append("  best", "bold green") if event.best else line)
         if share > WAITING and not self.advised:
             self.advised = True
-            note(self.console, "info", ADVICE.format(share=share).replace("%", " %"))
+            note(self.console, "info", ADVICE.format(share=100 * share))
 
     def line(self, text: str | Text) -> None:
         """Write one line as it is."""
@@ -156,7 +163,7 @@ def console_on(stream: TextIO) -> Console:
 def note(console: Console, level: str, text: str) -> None:
     """Write a sentence behind the word that says how grave it is."""
     word, style = NOTES[level]
-    hang(console, Text(f"{word}: ", style), Text(text))
+    hang(console, Text.assemble((f"{word}: ", style)), Text(text))
 
 
 def hang(console: Console, head: Text, value: Text) -> None:
@@ -177,9 +184,9 @@ def filled(text: str, width: int, *, left: bool = True) -> str:
     return text + spaces if left else spaces + text
 
 
-def right_aligned(cells: Sequence[str]) -> str:
+def right_aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Put the cells of an epoch's line into their columns."""
-    return "".join(filled(cell, width, left=False) for cell, width in zip(cells, EPOCH_COLUMNS, strict=True))
+    return "".join(filled(cell, width, left=False) for cell, width in zip(cells, widths, strict=True))
 
 
 def short(value: float | None) -> str:

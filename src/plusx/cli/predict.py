@@ -57,7 +57,8 @@ def predict(
         write_text(output, FILES[output.suffix.lower()](answers))
         screen.draw(summary(answers, output))
     elif not screen.json:
-        screen.table(("image", "class", "probability", "next"), map(row, answers), left=(0, 1, 3), wraps=0)
+        screen.line("")
+        screen.table(("image", "class", "probability", "others"), map(row, answers), left=(0, 1, 3), wraps=0)
     screen.result([answer.to_dict() for answer in answers])
     unread = sum(answer.error is not None for answer in answers)
     if unread == len(answers):

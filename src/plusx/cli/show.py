@@ -5,6 +5,8 @@ import json
 from importlib import resources
 from typing import Annotated, Any
 
+from rich.text import Text
+
 from plusx.cli.console import Screen
 from plusx.cli.options import OutputOptions, group, option
 from plusx.errors import UsageError, look_up
@@ -58,17 +60,21 @@ def _all(screen: Screen) -> None:
     if screen.json:
         screen.result(listing)
         return
-    rows: list[tuple[str, ...]] = [
-        (
-            each["model"],
-            f"{each['parameters']:,}",
-            millions(each["multiply_adds"]),
-            str(each["image_size"]),
-            each["paper"],
-        )
-        for each in listing
-    ]
-    screen.table(("model", "parameters", "multiply-adds", "image", "paper"), rows, left=(0, 4), wraps=4)
+    widest = max(map(len, costs))
+    for paper in dict.fromkeys(each["paper"] for each in listing):
+        screen.line("")
+        screen.line(Text(paper, "bold"))
+        rows = [
+            (
+                each["model"].ljust(widest),
+                f"{each['parameters']:10,}",
+                millions(each["multiply_adds"]),
+                str(each["image_size"]),
+            )
+            for each in listing
+            if each["paper"] == paper
+        ]
+        screen.table(("model", "parameters", "multiply-adds", "image"), rows)
 
 
 def _one(screen: Screen, named: Architecture, given: dict[str, Any]) -> None:
@@ -112,7 +118,13 @@ def _one(screen: Screen, named: Architecture, given: dict[str, Any]) -> None:
     )
     screen.line("")
     table = [
-        (row.stage, "x".join(map(str, row.output_size)), row.blocks, f"{row.parameters:,}", millions(row.multiply_adds))
+        (
+            row.stage,
+            "x".join(map(str, row.output_size)),
+            row.blocks.replace("] x ", "]×"),
+            f"{row.parameters:,}",
+            millions(row.multiply_adds),
+        )
         for row in rows
     ]
     table.append(("total", "", "", f"{parameters:,}", millions(multiply_adds)))
