@@ -49,5 +49,6 @@ def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> ND
 
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """Return the order in which one epoch visits `count` samples: a permutation of 0 ... count - 1."""
-    generator = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, epoch]))
+    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, epoch], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key))
     return generator.permutation(count).astype(np.int64)

@@ -39,9 +39,11 @@ class RunFolder:
         """Make a new folder: `out/name`, or the first free one of `out/data-1`, `out/data-2` ...
 
         Raises:
-            UsageError: A run of that name exists.
+            UsageError: A run of that name exists, or the name is a path.
             StorageError: The folder cannot be made.
         """
+        if name in {".", ".."} or "/" in name or "\\" in name:
+            raise UsageError(f"the run's name {name!r} is a path; give a plain --name, and the folder with --out")
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             taken = {path.name for path in out.iterdir()}
