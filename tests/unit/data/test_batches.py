@@ -13,6 +13,9 @@ from plusx.errors import DataError
 from plusx.events import result_of
 from plusx.inputs import ImageInput
 
+# A worker that coverage follows and that leaves nothing to measure would die of coverage's own warning.
+pytestmark = pytest.mark.filterwarnings("ignore::coverage.exceptions.CoverageWarning")
+
 
 @dataclass(frozen=True)
 class Numbers:

@@ -163,6 +163,7 @@ def test_what_given_splits_share_is_told():
     [
         (dataset(9), "has one class only, 'class 0', and telling classes apart needs at least two"),
         (Dataset("made", "made", (), ()), "has no class, and"),
+        (dataset(9, 9, split=["validation"]), "has a validation split but no train split"),
         (dataset(9, 9, split=["validation", "test"]), "has a test and validation split but no train split"),
         (dataset(1, 1), "of its 2 samples none can be spared for test"),
         (
