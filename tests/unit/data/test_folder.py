@@ -211,3 +211,9 @@ def test_the_folder_one_stands_in_has_a_name(tmp_path, monkeypatch):
     make(tmp_path / "birds", "a/1.jpg", "b/1.jpg")
     monkeypatch.chdir(tmp_path / "birds")
     assert (read(".").name, read(".").origin) == ("birds", ".")
+
+
+def test_images_beside_the_class_folders_are_told(tmp_path):
+    dataset = read(make(tmp_path, "a/1.jpg", "b/1.jpg", "cover.jpg"))
+    assert len(dataset.samples) == 2
+    assert dataset.notes == ("1 image outside any class's folder ignored: 'cover.jpg'",)
