@@ -31,6 +31,7 @@ app = App(
     help_format="plaintext",
     group_parameters=Group("Options", sort_key=0),
     version=plusx.__version__,
+    suppress_keyboard_interrupt=False,
 )
 
 
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    # A lone "-" would be taken for the beginning of an option.
+    words = [predict.STANDARD_INPUT if word == "-" else word for word in given]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no reason to stop

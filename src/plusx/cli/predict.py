@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plusx.predict import Answer, Predictor
 
 CHECKPOINT = "A run's folder, whose best weights are meant, or a checkpoint: runs/digits-1."
+STANDARD_INPUT = "/dev/stdin"  # what "-" means
 OTHERS = 2  # classes that are named beside the most probable one
 LEAST = 0.001  # a probability below this is not worth naming
 NO_OUTPUT = OutputOptions()
@@ -75,7 +76,7 @@ def named_images(images: Sequence[str]) -> list[Path]:
 
     paths: list[Path] = []
     for image in images:
-        if image == "-":
+        if image == STANDARD_INPUT:
             paths += [Path(line) for line in sys.stdin.read().splitlines() if line]
         else:
             paths += list_images([image])
