@@ -5,7 +5,6 @@ config.yaml and the run's state hold and what the first screen prints.
 """
 
 import dataclasses
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from plusx.defaults import DataFacts, Defaults, defaults_for
+from plusx.coercion import coerced_fields
+from plusx.defaults import DataFacts, defaults_for
 from plusx.errors import UsageError, look_up, near_misses
 from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES, Architecture, shortcut_named
@@ -27,7 +27,10 @@ PARTS: dict[str, type[Any]] = {
     "task": Classification,
     "architecture": Architecture,
 }
-NOT_OPTIONS = {"name", "from_data", "input", "task", "architecture", "classes", "paper", "image_size", "channels_in"}
+NOT_OPTIONS = {
+    "name", "from_data", "input", "task", "architecture", "classes", "paper", "image_size", "channels_in",
+    "stem", "block", "depths", "widths",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,9 @@ class Request:
     def changes(self, part: str) -> dict[str, Any]:
         """Return what the config file and then the options change in one part."""
         chosen = {name: value for name, value in self.options.items() if part_of(name) == part}
-        if part == "input" and "image_size" in self.options:
-            chosen = {"height": self.options["image_size"], "width": self.options["image_size"], **chosen}
+        if "image_size" in chosen:
+            side = chosen.pop("image_size")
+            chosen = {"height": side, "width": side, **chosen}
         return coerced(part, {**self.config.get(part, {}), **chosen})
 
 
@@ -172,8 +176,10 @@ def request(source: str = "", *, config: Path | None = None, options: Mapping[st
         raise UsageError("nothing to train on was named; give a data set, a folder or a manifest: plusx train digits")
     parts = {name: values for name, values in from_file.items() if name != "run"}
     for name, part in (("model", "architecture"), ("recipe", "recipe")):
-        if name in by_hand:
+        if by_hand.get(name):
             parts.pop(part, None)  # another one was named by hand: the file's fields of it are not meant
+        elif not run_values.get(name):
+            run_values[name] = parts.get(part, {}).get("name", "")
     asked = Request(run=Run(**coerced_fields(Run, "run", run_values)), config=parts, options=given)
     for part in PARTS:
         asked.changes(part)
@@ -199,17 +205,15 @@ def resolve(asked: Request, data: DataFacts, statistics: tuple[tuple[float, ...]
     recipe = dataclasses.replace(
         named, **{name: value for name, value in defaults.training.items() if name in named.from_data}
     )
-    recipe = dataclasses.replace(recipe, **asked.changes("recipe"))
-    if "architecture" in asked.config and not asked.run.model:
-        chosen = Architecture(**coerced("architecture", asked.config["architecture"]))
-    architecture = _architecture(chosen or ARCHITECTURES[defaults.model], defaults, recipe, asked)
-    look = {
+    recipe = dataclasses.replace(recipe, **{**asked.changes("recipe"), "name": named.name})
+    look: dict[str, Any] = {
         "mean": statistics[0],
         "deviation": statistics[1],
         **defaults.input,
         **recipe.input,
         **asked.changes("input"),
     }
+    architecture = _architecture(chosen or ARCHITECTURES[defaults.model], look["channels"], recipe, asked)
     task: dict[str, Any] = {**recipe.task, **asked.changes("task"), "classes": data.classes}
     run = dataclasses.replace(asked.run, model=architecture.name, recipe=recipe.name)
     return Plan(
@@ -235,60 +239,36 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the config file {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UsageError(f"the config file {str(path)!r} cannot be read: {error.strerror or error}") from error
     kinds = {"run": Run, **PARTS}
     if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
         raise UsageError(f"the config file {str(path)!r} must hold the parts {', '.join(kinds)}, each with its fields")
     for part, fields in content.items():
-        names = {f.name: f for f in dataclasses.fields(look_up("part of a config file", part, kinds))}
+        names = {f.name: f for f in dataclasses.fields(look_up("part of a config file", str(part), kinds))}
         for name in fields:
-            look_up(f"field of {part!r} in {str(path)!r}", name, names)
+            look_up(f"field of {part!r} in {str(path)!r}", str(name), names)
     return content
 
 
 def coerced(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the values of a part's fields their fields' types: YAML and the command line know fewer."""
-    return coerced_fields(PARTS[part], part, values)
-
-
-def coerced_fields(kind: type[Any], part: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give values the types of a dataclass's fields.
+    """Give the values of a part's fields their fields' types, those in a recipe's maps too.
 
     Raises:
-        UsageError: A value does not fit its field's type.
+        UsageError: There is no such field, or a value does not fit its type.
     """
-    types = typing.get_type_hints(kind)
-    result = {name: _as_type(f"{part}.{name}", value, types[name]) for name, value in values.items()}
-    if "shortcut" in result and part == "architecture":
+    result = coerced_fields(PARTS[part], part, values)
+    if part == "recipe":
+        result |= {inner: coerced(inner, result[inner]) for inner in PARTS if inner in result}
+    if part == "architecture" and "shortcut" in result:
         result["shortcut"] = shortcut_named(result["shortcut"])
     return result
 
 
-def _as_type(name: str, value: Any, wanted: Any) -> Any:  # noqa: ANN401 - any value may come from a file
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_as_type(name, item, arguments[0]) for item in value)
-    if origin is not None and origin is not tuple:
-        return dict(value) if isinstance(value, Mapping) else value
-    fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-    if fits:
-        return value
-    try:
-        if wanted is float and not isinstance(value, bool):
-            return float(value)
-        if wanted is int and isinstance(value, (str, float)) and float(value) == int(float(value)):
-            return int(float(value))
-    except (TypeError, ValueError):
-        pass
-    raise UsageError(f"{name} is {value!r}, but must be {_SPOKEN.get(wanted, str(wanted))}")
-
-
-_SPOKEN: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def _architecture(named: Architecture, defaults: Defaults, recipe: Recipe, asked: Request) -> Architecture:
+def _architecture(named: Architecture, channels: int, recipe: Recipe, asked: Request) -> Architecture:
     changes = {**recipe.architecture, **asked.changes("architecture")}
     return dataclasses.replace(
-        named, **coerced("architecture", {**changes, "channels_in": defaults.input["channels"], "name": named.name})
+        named, **coerced("architecture", {**changes, "channels_in": channels, "name": named.name})
     )
 
 

@@ -39,12 +39,13 @@ def reader_of(channels: int, max_pixels: int | None = None) -> ImageInput:
     return reader if max_pixels is None else dataclasses.replace(reader, max_pixels=max_pixels)
 
 
-def prepare(run: Run, max_pixels: int | None = None) -> Generator[Event, None, Prepared]:
+def prepare(run: Run, max_pixels: int | None = None, channels: int | None = None) -> Generator[Event, None, Prepared]:
     """Read and split a run's source.
 
     Args:
         run: The run.
         max_pixels: A file whose header claims more is set aside; the input's own limit if None.
+        channels: As what the images will be read; chosen from the data if None.
 
     Raises:
         DataError: The data cannot be trained on, or a file cannot be read and the run is strict.
@@ -60,7 +61,7 @@ def prepare(run: Run, max_pixels: int | None = None) -> Generator[Event, None, P
         dataset = limited(dataset, run.limit_samples, run.seed)
     training = dataset.split("train")
     summary = DataFacts.of(facts, len(training), dataset.classes)
-    return Prepared(dataset, summary, _statistics(training, summary))
+    return Prepared(dataset, summary, _statistics(training, summary, channels or summary.channels))
 
 
 def refuse_rejected(dataset: Dataset) -> None:
@@ -99,10 +100,10 @@ def overfitting(dataset: Dataset, count: int) -> Dataset:
     return dataclasses.replace(dataset, samples=tuple(copies), test_name="train")
 
 
-def _statistics(training: Sequence[Sample], facts: DataFacts) -> Statistics:
+def _statistics(training: Sequence[Sample], facts: DataFacts, channels: int) -> Statistics:
     """Mean and deviation a channel: of the training images where they are small, else ImageNet's, as is the custom."""
-    if facts.channels == 3 and max(facts.height, facts.width) > SMALL:
+    if channels == 3 and max(facts.height, facts.width) > SMALL:
         return IMAGENET_MEAN, IMAGENET_DEVIATION
     places = np.linspace(0, len(training) - 1, min(len(training), STATISTICS_SAMPLES)).round().astype(int)
-    reader = reader_of(facts.channels)
+    reader = reader_of(channels)
     return statistics([reader.read(training[place].source) for place in places.tolist()])
