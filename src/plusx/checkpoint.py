@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from plusx.errors import CheckpointError, PlusxError
@@ -70,11 +71,12 @@ class Checkpoint:
         """
         file = checkpoint_file(Path(path))
         header, weights = read_tensors(file, KIND)
-        if header["format"] > FORMAT:
-            raise CheckpointError(
-                f"{str(file)!r} has checkpoint format {header['format']}, this plusx reads up to {FORMAT}; update plusx"
-            )
         try:
+            written = header["format"]
+            if written > FORMAT:
+                raise CheckpointError(
+                    f"{str(file)!r} has checkpoint format {written}, this plusx reads up to {FORMAT}; update plusx"
+                )
             return cls(
                 architecture=Architecture(**_with_tuples(header["architecture"])),
                 input=INPUTS[header["input"].pop("kind")].from_dict(header["input"]),
@@ -83,7 +85,9 @@ class Checkpoint:
                 scores=header["scores"],
                 provenance=header["provenance"],
             )
-        except (KeyError, TypeError, PlusxError) as error:
+        except CheckpointError:
+            raise
+        except (LookupError, TypeError, AttributeError, PlusxError) as error:
             raise CheckpointError(f"{str(file)!r} cannot be understood by this plusx: {error}") from error
 
     def network(self) -> Network:
@@ -92,12 +96,14 @@ class Checkpoint:
         Raises:
             CheckpointError: The weights are not those of this architecture.
         """
-        backbone = Backbone(self.architecture)
-        network = Network(backbone, self.task.head(backbone))
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, to be replaced
+            backbone = Backbone(self.architecture)
+            network = Network(backbone, self.task.head(backbone))
         try:
             network.load_state_dict(dict(self.weights))
         except RuntimeError as error:
-            raise CheckpointError(f"the weights do not fit {self.architecture.name!r}: {error}") from error
+            why = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"the weights do not fit {self.architecture.name!r}: {why}") from error
         return network.eval()
 
 

@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import tiny
+import torch
+
+from plusx.errors import DataError, UsageError
+from plusx.tasks import TASKS
+from plusx.tasks.classification import Classification
+
+
+def test_the_head_is_the_mean_of_the_last_feature_map_and_one_linear_layer():
+    network = tiny.network()
+    features = [torch.randn(2, 4, 5, 7), torch.randn(2, 8, 3, 2)]
+    expected = features[-1].mean((2, 3)) @ network.head.linear.weight.T + network.head.linear.bias
+    torch.testing.assert_close(network.head(features), expected)
+    assert network.head(features).shape == (2, 3)
+
+
+def test_the_loss_is_the_mean_cross_entropy_in_nats():
+    outputs = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]))
+    losses = tiny.TASK.losses(outputs, torch.tensor([0, 1]))
+    assert list(losses) == ["cross_entropy"]
+    assert losses["cross_entropy"].item() == pytest.approx(-(math.log(0.5) + math.log(0.1)) / 2)
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes():
+    task = Classification(("a", "b", "c", "d"), label_smoothing=0.2)
+    logs = torch.log(torch.tensor([[0.7, 0.1, 0.15, 0.05]]))
+    target = torch.tensor([0.85, 0.05, 0.05, 0.05])
+    loss = task.losses(logs, torch.tensor([0]))["cross_entropy"]
+    assert loss.item() == pytest.approx(-(target * logs[0]).sum().item())
+
+
+def test_the_loss_is_computed_in_float32_whatever_the_network_gives():
+    outputs = torch.tensor([[8.0, -8.0, 0.03]], dtype=torch.bfloat16)
+    loss = tiny.TASK.losses(outputs, torch.tensor([0]))["cross_entropy"]
+    assert loss.dtype is torch.float32
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-16) + math.exp(float(outputs[0, 2]) - 8)), rel=1e-3)
+
+
+def test_the_followed_measure_is_the_share_of_right_answers():
+    outputs = torch.tensor([[3.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.0, 5.0, 1.0], [1.0, 0.0, 0.0]], requires_grad=True)
+    accuracy = tiny.TASK.measures(outputs, torch.tensor([0, 1, 1, 0]))["accuracy"]
+    assert accuracy.item() == 0.75
+    assert not accuracy.requires_grad
+
+
+def test_decoding_names_the_most_probable_class_and_the_probability_of_all():
+    outputs = torch.log(torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])) + 7
+    first, second = tiny.TASK.decode(outputs)
+    assert (first.class_name, second.class_name) == ("low", "上")
+    assert first.probability == pytest.approx(0.5)
+    assert list(first.probabilities) == list(tiny.CLASSES)
+    assert sum(second.probabilities.values()) == pytest.approx(1)
+    assert second.probabilities["middle"] == pytest.approx(0.3)
+
+
+def test_probabilities_survive_huge_outputs():
+    rows = tiny.TASK.probabilities(torch.tensor([[1000.0, 0.0, -1000.0]], dtype=torch.bfloat16))
+    assert rows.dtype is torch.float32
+    assert rows.tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_of_equally_probable_classes_the_first_is_named():
+    assert tiny.TASK.decode(torch.zeros(1, 3))[0].class_name == "上"
+
+
+def test_targets_become_one_tensor():
+    collated = tiny.TASK.collate([2, 0, 1])
+    assert collated.dtype is torch.int64
+    assert collated.tolist() == [2, 0, 1]
+
+
+def test_decode_of_no_samples_is_empty():
+    assert tiny.TASK.decode(torch.zeros(0, 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"), [((), "there are no classes"), (("cat",), "there is only one class, 'cat'; .* at least two")]
+)
+def test_fewer_than_two_classes_are_refused(classes, words):
+    with pytest.raises(DataError, match=words):
+        Classification(classes)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_label_smoothing_is_a_share(share):
+    with pytest.raises(UsageError, match="label_smoothing"):
+        Classification(("a", "b"), label_smoothing=share)
+
+
+def test_every_task_is_found_under_its_kind():
+    assert all(task.kind == name for name, task in TASKS.items())
