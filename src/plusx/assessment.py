@@ -18,7 +18,7 @@ from plusx.data.dataset import SPLIT_WORDS
 from plusx.data.split import SplitRow, read_splits, without_training
 from plusx.data.survey import survey
 from plusx.device import choose_device
-from plusx.errors import DataError, look_up
+from plusx.errors import DataError, UsageError, look_up
 from plusx.evaluation import evaluate as scoring
 from plusx.evaluation.evaluate import Evaluation
 from plusx.evaluation.inference import predict
@@ -99,6 +99,8 @@ def evaluate(
         UsageError, DataError: The source cannot be scored.
     """
     began = time.perf_counter()
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}, but must be at least 1")
     file = checkpoint_file(Path(path))
     checkpoint = Checkpoint.load(file)
     classes = checkpoint.task.classes

@@ -71,12 +71,12 @@ class Checkpoint:
         """
         file = checkpoint_file(Path(path))
         header, weights = read_tensors(file, KIND)
+        written = header.get("format")
+        if not isinstance(written, int) or written > FORMAT:
+            raise CheckpointError(
+                f"{str(file)!r} has checkpoint format {written}, this plusx reads up to {FORMAT}; update plusx"
+            )
         try:
-            written = header["format"]
-            if written > FORMAT:
-                raise CheckpointError(
-                    f"{str(file)!r} has checkpoint format {written}, this plusx reads up to {FORMAT}; update plusx"
-                )
             return cls(
                 architecture=Architecture(**_with_tuples(header["architecture"])),
                 input=INPUTS[header["input"].pop("kind")].from_dict(header["input"]),
@@ -85,8 +85,6 @@ class Checkpoint:
                 scores=header["scores"],
                 provenance=header["provenance"],
             )
-        except CheckpointError:
-            raise
         except (LookupError, TypeError, AttributeError, PlusxError) as error:
             raise CheckpointError(f"{str(file)!r} cannot be understood by this plusx: {error}") from error
 

@@ -1,0 +1,207 @@
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from plusx.assessment import evaluate
+from plusx.data.dataset import Dataset, Sample
+from plusx.data.split import write_splits
+from plusx.errors import CheckpointError, DataError, UsageError
+from plusx.events import Noted, Section, result_of
+from plusx.inputs.image import ImageInput
+from plusx.plan import Plan, Run
+from plusx.predict import Predictor
+from plusx.run_folder import RunFolder
+from plusx.training.recipe import Recipe
+
+SPLITS = {"train": 4, "validation": 2, "test": 3}  # of each class
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of one picture after another, all different, without splits."""
+    root = tmp_path / "bars"
+    for target, name in enumerate(tiny.CLASSES):
+        (root / name).mkdir(parents=True)
+        for number in range(sum(SPLITS.values())):
+            Image.fromarray(tiny.pixels(target, 100 * target + number)).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, data):
+    """A run's folder as training on these data leaves it, with an untrained network."""
+    folder = RunFolder.create(tmp_path / "runs", "bars")
+    plan = Plan(Run(str(data), model="resnet20"), tiny.ARCHITECTURE, tiny.INPUT, tiny.TASK, Recipe())
+    folder.write("config.yaml", plan.to_yaml())
+    used = [split for split, count in SPLITS.items() for _ in range(count)]
+    samples = tuple(
+        Sample(f"{name}/{number}.png", data / name / f"{number}.png", target, used[number])
+        for target, name in enumerate(tiny.CLASSES)
+        for number in range(len(used))
+    )
+    samples = tuple(dataclasses.replace(sample, sha256=tiny.INPUT.inspect(sample.source).sha256) for sample in samples)
+    write_splits(folder.splits, Dataset("bars", str(data), tiny.CLASSES, samples))
+    tiny.checkpoint().save(folder.best)
+    return folder.path
+
+
+def with_events(work):
+    events = []
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return end.value, events
+
+
+def names(assessment):
+    return sorted(assessment.evaluation.predictions.names)
+
+
+def test_a_runs_own_test_split_is_scored(run, data):
+    found = result_of(evaluate(run))
+    assert names(found) == sorted(f"{name}/{number}.png" for name in tiny.CLASSES for number in (6, 7, 8))
+    assert (found.split, found.left_out, found.source) == ("test", 0, str(data))
+    answers = Predictor(tiny.checkpoint())([data / name for name in found.evaluation.predictions.names])
+    right = sum(answer.path.split("/")[-2] == answer.class_name for answer in answers)
+    assert found.evaluation.scores["accuracy"].value == pytest.approx(right / 9)
+    rows = [list(answer.probabilities.values()) for answer in answers]
+    np.testing.assert_allclose(rows, found.evaluation.predictions.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize(("word", "places"), [("train", range(4)), ("val", (4, 5)), ("validation", (4, 5))])
+def test_another_split_of_the_run_is_scored_when_asked_for(run, word, places):
+    found = result_of(evaluate(run, split=word))
+    assert names(found) == sorted(f"{name}/{number}.png" for name in tiny.CLASSES for number in places)
+
+
+def test_numbers_are_written_into_the_run(run):
+    found = result_of(evaluate(run))
+    assert found.folder == run / "evaluations" / "bars-test"
+    assert {"scores.json", "predictions.csv", "per_class.csv", "confusion.csv", "rejected.csv"} <= {
+        path.name for path in found.folder.iterdir()
+    }
+    with (found.folder / "predictions.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 9
+    assert json.loads(json.dumps(found.to_dict()))["samples"] == 9
+
+
+def test_a_folder_for_the_numbers_can_be_named(run, tmp_path):
+    assert result_of(evaluate(run, output=tmp_path / "deep" / "numbers")).folder == tmp_path / "deep" / "numbers"
+    assert (tmp_path / "deep" / "numbers" / "scores.json").is_file()
+    assert not (run / "evaluations").exists()
+
+
+def test_what_was_trained_on_is_left_out_of_another_source_and_counted(run, data, tmp_path):
+    renamed = tmp_path / "elsewhere"
+    (renamed / "low").mkdir(parents=True)
+    for number in range(9):  # the same content under other names
+        (renamed / "low" / f"copy{number}.png").write_bytes((data / "low" / f"{number}.png").read_bytes())
+    Image.fromarray(tiny.pixels(2, 999)).save(renamed / "low" / "new.png")
+    found, events = with_events(evaluate(run, renamed))
+    assert names(found) == [f"low/copy{number}.png" for number in (6, 7, 8)] + ["low/new.png"]
+    assert found.left_out == 6
+    assert found.split == "all"
+    assert any(isinstance(event, Noted) and "6 samples" in event.text for event in events)
+    assert isinstance(events[-1], Section)
+    whole = result_of(evaluate(run, renamed, include_training=True))
+    assert (len(names(whole)), whole.left_out) == (10, 0)
+
+
+def test_nothing_left_is_one_sentence(run, data, tmp_path):
+    (tmp_path / "old" / "low").mkdir(parents=True)
+    (tmp_path / "old" / "low" / "0.png").write_bytes((data / "low" / "0.png").read_bytes())
+    with pytest.raises(DataError, match="all its samples were trained on; --include-training scores them"):
+        result_of(evaluate(run, tmp_path / "old"))
+    with pytest.raises(DataError, match="it has no such samples"):
+        result_of(evaluate(run, tmp_path / "old", split="validation"))
+
+
+def test_classes_are_matched_by_name_when_some_are_missing(run, tmp_path):
+    """Only the last class is there: its index must still be the last."""
+    (tmp_path / "new" / "low").mkdir(parents=True)
+    Image.fromarray(tiny.pixels(2, 999)).save(tmp_path / "new" / "low" / "one.png")
+    found = result_of(evaluate(run, tmp_path / "new"))
+    assert found.evaluation.predictions.targets.tolist() == [2]
+    assert found.evaluation.predictions.classes == tiny.CLASSES
+
+
+def test_an_unknown_class_is_an_error_that_names_it(run, tmp_path):
+    (tmp_path / "new" / "midle").mkdir(parents=True)
+    Image.fromarray(tiny.pixels(1, 999)).save(tmp_path / "new" / "midle" / "one.png")
+    with pytest.raises(DataError, match=r"'midle', which the trained network does not know; did you mean 'middle'"):
+        result_of(evaluate(run, tmp_path / "new"))
+
+
+@pytest.mark.parametrize(("splits", "scored"), [(("train", "val", "test"), "test"), (("train", "val"), "validation")])
+def test_another_sources_test_split_is_meant_else_its_validation_split(run, tmp_path, splits, scored):
+    for place, split in enumerate(splits):
+        (tmp_path / "new" / split / "low").mkdir(parents=True)
+        for number in range(place + 1):
+            path = tmp_path / "new" / split / "low" / f"{number}.png"
+            Image.fromarray(tiny.pixels(2, 1000 * (place + 1) + number)).save(path)
+    found = result_of(evaluate(run, tmp_path / "new"))
+    assert found.split == scored
+    assert len(names(found)) == len(splits)
+
+
+def test_broken_files_are_named_and_with_strict_an_error(run, tmp_path):
+    (tmp_path / "new" / "low").mkdir(parents=True)
+    Image.fromarray(tiny.pixels(2, 999)).save(tmp_path / "new" / "low" / "one.png")
+    (tmp_path / "new" / "low" / "broken.png").write_bytes(b"")
+    found, events = with_events(evaluate(run, tmp_path / "new"))
+    assert names(found) == ["low/one.png"]
+    assert Noted("set aside: low/broken.png is empty", "warning") in events
+    assert "low/broken.png,is empty" in (found.folder / "rejected.csv").read_text()
+    with pytest.raises(DataError, match=r"broken\.png"):
+        result_of(evaluate(run, tmp_path / "new", strict=True))
+
+
+def test_changed_and_missing_samples_of_the_run_are_told(run, data):
+    Image.fromarray(tiny.pixels(0, 12345)).save(data / "low" / "6.png")
+    (data / "low" / "7.png").unlink()
+    found, events = with_events(evaluate(run))
+    assert "low/6.png" not in names(found)
+    assert len(names(found)) == 7
+    assert any(isinstance(event, Noted) and "gone or have changed" in event.text for event in events)
+
+
+def test_a_lone_checkpoint_needs_a_source_and_says_what_it_cannot_know(run, data, tmp_path):
+    lone = tmp_path / "lone.safetensors"
+    lone.write_bytes((run / "weights" / "best.safetensors").read_bytes())
+    with pytest.raises(DataError, match="is not in a run's folder, so its test split is not known; name a source"):
+        result_of(evaluate(lone))
+    found, events = with_events(evaluate(lone, data))
+    assert len(names(found)) == 27
+    assert found.folder is None
+    assert any(isinstance(event, Noted) and "stands alone" in event.text for event in events)
+
+
+def test_a_checkpoint_inside_a_run_knows_its_run(run):
+    assert len(names(result_of(evaluate(run / "weights" / "best.safetensors")))) == 9
+
+
+def test_a_split_that_does_not_exist_and_a_batch_of_none_are_one_sentence(run):
+    with pytest.raises(UsageError, match="no split is called 'tests'; did you mean 'test'"):
+        result_of(evaluate(run, split="tests"))
+    with pytest.raises(UsageError, match="batch_size is 0"):
+        result_of(evaluate(run, batch_size=0))
+
+
+def test_no_run_is_a_checkpoint_error(tmp_path):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        result_of(evaluate(tmp_path / "none"))
+
+
+def test_the_input_of_the_checkpoint_is_used_and_no_other(run, tmp_path):
+    """Another normalization gives other answers: what scores must be what the checkpoint holds."""
+    other = dataclasses.replace(tiny.checkpoint(), input=ImageInput(8, 8, 1, (0.9,), (0.05,)))
+    before = result_of(evaluate(run)).evaluation.predictions.probabilities
+    other.save(run / "weights" / "best.safetensors")
+    after = result_of(evaluate(run)).evaluation.predictions.probabilities
+    assert np.abs(before - after).max() > 0.01
