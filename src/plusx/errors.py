@@ -11,6 +11,7 @@ Every message is one sentence or two: what was found, what was expected, and the
 """
 
 import difflib
+import os.path
 from collections.abc import Mapping
 from typing import ClassVar, TypeVar
 
@@ -61,8 +62,13 @@ class Stopped(PlusxError):
 def near_misses(name: str, known: Mapping[str, object]) -> list[str]:
     """Return up to three known names that look like `name`, the nearest first."""
     folded = {key.lower().replace("_", "-"): key for key in known}
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), folded, n=3, cutoff=0.6)
-    return [folded[key] for key in close]
+    word = name.lower().replace("_", "-")
+
+    def nearness(key: str) -> tuple[float, int]:
+        return difflib.SequenceMatcher(None, key, word).ratio(), len(os.path.commonprefix([key, word]))
+
+    close = difflib.get_close_matches(word, folded, n=len(folded) or 1, cutoff=0.6)
+    return [folded[key] for key in sorted(close, key=nearness, reverse=True)[:3]]
 
 
 def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:

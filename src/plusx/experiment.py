@@ -70,7 +70,8 @@ def run(
         Stopped: A signal asked the run to stop; its state is saved.
     """
     began = time.perf_counter()
-    prepared = yield from prepare(asked.run, asked.changes("input").get("max_pixels"))
+    look = asked.changes("input")
+    prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
     plan, notes = _decide(asked, prepared, device)
     experiment = yield from _build(plan, prepared.dataset, device)
@@ -206,7 +207,8 @@ def _score_epoch(experiment: Experiment, progress: Progress, folder: RunFolder) 
         progress.scored_network, plan.task, experiment.validation, experiment.device, "validation"
     )
     scores = quick_scores(predictions)
-    progress.record({f"validation_{name}": value for name, value in scores.items()}, monitor="validation_accuracy")
+    named = {f"validation_{name}": value for name, value in scores.items()}
+    progress.record(named, monitor="validation_accuracy", tie="validation_loss")
     row = progress.history[-1]
     checkpoint = Checkpoint(
         plan.architecture,

@@ -15,7 +15,8 @@ import plusx
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
 
-QUICK = ["--epochs", "6", "--batch-size", "16", "--threads", "1"]
+SMALL = ["--batch-size", "16", "--threads", "1"]
+QUICK = ["--epochs", "6", *SMALL]
 
 
 def json_of(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
@@ -136,7 +137,7 @@ def test_a_manifest_trains_like_a_folder(photos: Path, tmp_path: Path, capsys: p
     lines = [json.dumps({"path": str(path), "class": name, "split": split}) for path, name, split in rows]
     (tmp_path / "labels.jsonl").write_text("\n".join(lines), encoding="utf-8")
     result = json_of(
-        capsys, "train", str(tmp_path / "labels.jsonl"), "--out", str(tmp_path / "runs"), *QUICK, "--epochs", "1"
+        capsys, "train", str(tmp_path / "labels.jsonl"), "--out", str(tmp_path / "runs"), *SMALL, "--epochs", "1"
     )
     assert (result["samples"], result["split"]) == (36, "test")
 
@@ -168,7 +169,7 @@ def test_overfitting_a_batch_scores_on_it(photos: Path, tmp_path: Path, capsys: 
         str(photos),
         "--out",
         str(tmp_path / "runs"),
-        *QUICK,
+        *SMALL,
         "--epochs",
         "30",
         "--overfit-batches",

@@ -19,7 +19,7 @@ def evaluate(
     include_training: Annotated[
         bool, option("Score samples that the network was trained on or chosen by, too.", negative=())
     ] = False,
-    numbers: Annotated[
+    output: Annotated[
         Path | None, option("Folder for scores and predictions as CSV and JSON.", "inside the run's folder")
     ] = None,
     data_root: Annotated[
@@ -29,14 +29,14 @@ def evaluate(
     strict: Annotated[bool, option("A file that cannot be read stops the command.", negative=())] = False,
     device: Annotated[str, option("auto, cpu, cuda, cuda:N, mps.", "auto")] = "auto",
     batch_size: Annotated[int, option("Images that are answered together.", "64")] = 64,
-    output: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
+    shown: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
 ) -> None:
     """Score a trained network, with a 95 % interval on every score.
 
     Without a source, on the test split that its run kept aside. Of another source, what the network was trained on or
     chosen by is recognized by its content, left out and counted.
     """
-    screen = Screen(json=output.json, quiet=output.quiet)
+    screen = Screen(json=shown.json, quiet=shown.quiet)
     from plusx import assessment
 
     work = assessment.evaluate(
@@ -44,7 +44,7 @@ def evaluate(
         source,
         split=split,
         include_training=include_training,
-        output=numbers,
+        output=output,
         data_root=data_root,
         download=download,
         strict=strict,

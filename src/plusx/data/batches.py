@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -29,10 +29,8 @@ from plusx.events import Advanced, Event, result_of
 class Input(Protocol):
     """How a source becomes a tensor; plusx.inputs has them."""
 
-    @property
-    def draws(self) -> int:
-        """N, how many random numbers a sample's augmentation takes."""
-        ...
+    draws: ClassVar[int]
+    """N, how many random numbers a sample's augmentation takes."""
 
     def read(self, source: Source) -> Tensor:
         """Return uint8 (C, H, W)."""

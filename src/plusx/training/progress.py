@@ -32,7 +32,7 @@ class Progress:
         step_in_epoch: Steps of the present epoch that are done.
         epoch_ended: Whether the step just done was the last of its epoch; its scores are then expected by `record`.
         history: One row an epoch: training sums, scores, learning rate, seconds.
-        best_score: The best validation score so far (higher is better), with `best_epoch`, counted from 1.
+        best_score: The best validation score so far, with its tie-break, of `best_epoch`, counted from 1.
         seconds: Seconds of training, validation and saving left out.
         waiting: Seconds of them spent waiting for data.
     """
@@ -47,7 +47,7 @@ class Progress:
         self.step_in_epoch = 0
         self.epoch_ended = False
         self.recorded = True
-        self.best_score: float | None = None
+        self.best_score: list[float] | None = None
         self.best_epoch = 0
         self.plateau_factor = 1.0
         self.plateau_wait = 0
@@ -76,12 +76,13 @@ class Progress:
         stopped = bool(stopping) and self.epochs_without_improvement >= stopping
         return self.recorded and (self.epoch >= self.recipe.epochs or stopped)
 
-    def record(self, scores: Mapping[str, float], *, monitor: str | None = None) -> None:
+    def record(self, scores: Mapping[str, float], *, monitor: str | None = None, tie: str | None = None) -> None:
         """Take the validation scores of the epoch that just ended.
 
         Args:
             scores: Named numbers for the history.
             monitor: Which of them decides what is best, higher being better; the first if none is named.
+            tie: Which of them decides, lower being better, between two epochs that `monitor` finds equal.
 
         Raises:
             PlusxError: No epoch is waiting for its scores, or the monitored score is not among them.
@@ -93,8 +94,9 @@ class Progress:
             raise PlusxError(f"record() was given {list(scores)}, but not the score to monitor, {decisive!r}; add it")
         self.history[-1].update({name: float(score) for name, score in scores.items()})
         self.recorded = True
-        score = float(scores[decisive])
-        if self.best_score is None or score > self.best_score or math.isnan(self.best_score) > math.isnan(score):
+        numbers = [float(scores[decisive]), -float(scores[tie]) if tie else 0.0]
+        score = [-math.inf if math.isnan(number) else number for number in numbers]
+        if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, self.epoch
             self.plateau_wait = self.epochs_without_improvement = 0
             return
