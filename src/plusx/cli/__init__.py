@@ -22,7 +22,6 @@ from plusx.errors import PlusxError, UsageError
 USAGE = UsageError.exit_code
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as of any command whose reader has gone
-ISSUES = "https://github.com/plusx/plusx/issues"
 
 app = App(
     name="plusx",
@@ -89,8 +88,8 @@ def unexpected(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    hint = "" if debug else "; run the same command with --debug for its traceback"
-    return failed(f"unexpected {what}; this is a bug in plusx, please report it at {ISSUES}{hint}", 1)
+    trace = "the traceback above" if debug else "its traceback (the same command with --debug)"
+    return failed(f"unexpected {what}; this is a bug in plusx, please report it with {trace}", 1)
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_on_demand(words, trac
     monkeypatch.setattr(experiment, "run", answering([], ZeroDivisionError("by\nzero")))
     assert main(["train", "digits", "--quiet", *words]) == 1
     said = capsys.readouterr().err
-    assert "error: unexpected ZeroDivisionError: by zero; this is a bug in plusx, please report it at http" in said
+    assert "error: unexpected ZeroDivisionError: by zero; this is a bug in plusx, please report it with " in said
     assert ("Traceback" in said) is traces
     assert ("--debug" in said.splitlines()[-1]) is not traces
 
