@@ -22,7 +22,6 @@ from plusx.evaluation.evaluate import Evaluation
 from plusx.evaluation.pictures import contact_sheet, to_png
 from plusx.evaluation.report import Mistake, Picture, ReportData, write_report
 from plusx.events import Section
-from plusx.inputs.image import ImageInput
 from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.result import Result
@@ -79,7 +78,7 @@ def first_screen(
     """Say what will be trained on what, and how, before it begins."""
     recipe, look = plan.recipe, plan.input
     counts = {split: sum(of_class.values()) for split, of_class in data.counts().items()}
-    named = {**counts, data.test_name: counts.pop("test", 0)}
+    named = {data.test_name if split == "test" else split: count for split, count in counts.items()}
     spread = sorted(data.counts()["train"].values())
     balance = f"{spread[0]:,}" if spread[0] == spread[-1] else f"{spread[0]:,} to {spread[-1]:,}"
     rows = [
@@ -229,7 +228,7 @@ def write_run_report(
 def _mistake(result: Result, test: Batches, index: int) -> Mistake:
     assert result.evaluation is not None  # noqa: S101 - the caller has just made it
     predictions = result.evaluation.predictions
-    look: ImageInput = result.plan.input
+    look = result.plan.input
     pixels = look.fit_to_size(look.read(test.samples[index].source)).round().clamp(0, 255).to(torch.uint8)
     return Mistake(
         png=to_png(pixels.numpy()),

@@ -1,0 +1,227 @@
+import dataclasses
+import io
+import re
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from plusx import reporting
+from plusx.data import Dataset, Rejected
+from plusx.device import Device
+from plusx.evaluation.evaluate import Predictions, evaluate
+from plusx.network.architectures import ARCHITECTURES
+from plusx.network.backbone import Backbone, Network
+from plusx.plan import Plan, Run
+from plusx.result import Result
+from plusx.run_folder import RunFolder
+from plusx.training.loop import Diverged
+from plusx.training.progress import Progress
+from plusx.training.recipe import Recipe
+
+ARCHITECTURE = dataclasses.replace(ARCHITECTURES["resnet20"], channels_in=1)
+
+
+def plan_of(**changes):
+    return Plan(Run("bars", model="resnet20", seed=3), ARCHITECTURE, tiny.AUGMENTED, tiny.TASK, Recipe(**changes))
+
+
+def network():
+    torch.manual_seed(0)
+    backbone = Backbone(ARCHITECTURE)
+    return Network(backbone, tiny.TASK.head(backbone))
+
+
+@pytest.fixture
+def data():
+    splits = ["train"] * 12 + ["validation"] * 3 + ["test"] * 6
+    samples = [dataclasses.replace(one, split=split) for one, split in zip(tiny.samples(21), splits, strict=True)]
+    return Dataset("bars", "some/bars", tiny.CLASSES, tuple(samples))
+
+
+def rows_of(sections):
+    return {(section.title, name): text for section in sections for name, text in section.rows}
+
+
+def screen(data, batches=None, **changes):
+    return rows_of(
+        reporting.first_screen(
+            plan_of(**changes), data, network(), batches or tiny.batches(), Device(), ("expected", "1 s")
+        )
+    )
+
+
+def test_the_first_screen_tells_data_network_and_training(data):
+    rows = screen(data, epochs=7)
+    assert rows["Data", "source"] == "some/bars"
+    assert rows["Data", "samples"] == "12 train, 3 validation, 6 test"
+    assert rows["Data", "classes"] == "3: 上, middle, low"
+    assert rows["Data", "a class"] == "4 training samples"
+    assert ("Data", "set aside") not in rows
+    parameters = sum(one.numel() for one in network().parameters())
+    assert rows["Network", "size"].startswith(f"{parameters:,} parameters")
+    assert rows["Network", "input"] == "8x8, 1 channel"
+    assert rows["Network", "augmentation"] == "mirrored left to right, padded and cropped"
+    assert rows["Training", "length"] == "7 epochs of 3 steps, batch 128"
+    assert rows["Training", "expected"] == "1 s"
+    assert rows["Training", "batches"].startswith("in memory")
+
+
+def test_a_split_that_the_source_calls_val_is_told_once(data):
+    assert screen(dataclasses.replace(data, test_name="val"))["Data", "samples"] == "12 train, 3 validation, 6 val"
+
+
+def test_unequal_classes_and_files_that_were_set_aside_are_told(data):
+    fewer = tuple(sample for sample in data.samples if sample.name not in {"000", "003"})
+    rejected = (Rejected("x.png", "is empty"), Rejected("y.png", "is truncated"))
+    rows = screen(dataclasses.replace(data, samples=fewer, rejected=rejected))
+    assert rows["Data", "a class"] == "2 to 4 training samples"
+    assert rows["Data", "set aside"] == "2 files (rejected.csv); 'x.png' is empty"
+
+
+def test_many_classes_are_not_all_listed(data):
+    classes = tuple(f"c{number}" for number in range(20))
+    assert screen(dataclasses.replace(data, classes=classes))["Data", "classes"].endswith("c7 and 12 more")
+
+
+def test_measuring_the_speed_leaves_no_trace():
+    made = tiny.network(dropout=0.5)
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    seconds = reporting.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
+    assert made.training
+    assert all(one.grad is None for one in made.parameters())
+    assert 0 < seconds < 30
+
+
+def test_measuring_the_speed_takes_few_steps(monkeypatch):
+    steps = []
+    real = reporting.train
+
+    def counted(*given):
+        for progress in real(*given):
+            steps.append(progress.step)
+            yield progress
+
+    monkeypatch.setattr(reporting, "train", counted)
+    reporting.seconds_per_epoch(plan_of(), tiny.network(), tiny.batches(40, batch_size=2), Device())
+    assert steps == [1, 2, 3]
+    steps.clear()
+    reporting.seconds_per_epoch(plan_of(), tiny.network(), tiny.batches(4, batch_size=2), Device())
+    assert steps == [1, 2]
+
+
+def test_a_rate_that_diverges_at_once_is_told_before_the_run_begins():
+    made = tiny.network()
+    torch.nn.init.constant_(made.head.linear.weight, float("nan"))
+    with pytest.raises(Diverged):
+        reporting.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
+
+
+def evaluated(count=6):
+    random = np.random.default_rng(0)
+    rows = random.dirichlet(np.ones(3), count).astype(np.float32)
+    rows[0] = (0.0, 0.0, 1.0)  # a sure mistake: the first sample is of the first class
+    names = tuple(f"{place:03}" for place in range(count))
+    return evaluate(Predictions(names, np.arange(count) % 3, rows, tiny.CLASSES), "test")
+
+
+def test_scores_are_told_with_their_intervals():
+    found = evaluated()
+    rows = dict(reporting.score_rows(found))
+    score = found.scores["accuracy"]
+    assert rows["accuracy"] == (
+        f"{100 * score.value:.2f} %, 95 % interval {100 * score.low:.2f} to {100 * score.high:.2f} %"
+    )
+    assert "top-5 accuracy" not in rows
+    assert "calibration error" in rows
+
+
+def finished():
+    progress = Progress(network(), Recipe())
+    progress.epoch, progress.best_epoch, progress.seconds, progress.waiting = 3, 2, 80.0, 4.0
+    progress.history = [
+        {
+            "epoch": epoch,
+            "step": 3 * epoch,
+            "learning_rate": 0.1,
+            "train_loss": 1.0 / epoch,
+            "train_accuracy": 0.5,
+            "validation_loss": 1.0,
+            "validation_accuracy": 0.4,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    return progress
+
+
+def test_the_last_screen_tells_the_score_and_the_next_command(tmp_path):
+    result = Result(tmp_path, "val", 6, evaluated(), plan_of())
+    rows = dict(reporting.last_screen(result, finished()).rows)
+    assert rows["scored on"] == "6 samples of val, once, with the weights of epoch 2"
+    assert rows["training"] == "80 s, 5.0% waiting for data"
+    assert rows["report"] == str(tmp_path / "report.html")
+    assert rows["next"] == f"plusx predict {tmp_path} IMAGE ..."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (6000, "1 h 40 min")]
+)
+def test_durations_are_told_as_people_do(seconds, words, tmp_path):
+    progress = finished()
+    progress.seconds = seconds
+    rows = dict(reporting.last_screen(Result(tmp_path, "test", 6, None, plan_of()), progress).rows)
+    assert rows["training"].split(",")[0] == words
+
+
+def test_the_environment_names_versions_and_device():
+    found = reporting.environment(Device())
+    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
+    assert found["device"] == Device().describe()
+    assert re.match(r"3\.\d+", found["python"])
+
+
+def test_a_package_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(reporting, "PACKAGES", ("no-such-package-at-all",))
+    assert reporting.versions()["no-such-package-at-all"] == "not installed"
+
+
+def test_the_sheet_shows_what_the_network_is_trained_on(tmp_path):
+    batches = tiny.batches(input=tiny.AUGMENTED)
+    first = next(iter(batches.epoch(0)))
+    shown = [tiny.AUGMENTED.normalize(pixels[None])[0] for pixels, _ in reporting._augmented(batches)]
+    assert torch.equal(torch.stack(shown[:4]), first.images)
+    assert [sample.target for _, sample in reporting._augmented(batches)][:4] == first.targets.tolist()
+    folder = RunFolder.create(tmp_path, "bars")
+    reporting.write_samples(folder, batches)
+    with Image.open(folder.path / "samples" / "augmented.png") as sheet:
+        assert min(sheet.size) > 8
+
+
+def test_the_report_is_one_page_with_everything_in_it(tmp_path, data):
+    folder = RunFolder.create(tmp_path, "bars")
+    result = Result(folder.path, "test", 6, evaluated(), plan_of(), notes=("a note to be read",))
+    test = tiny.batches(6, training=False)
+    path = reporting.write_run_report(folder, result, data, finished(), tiny.batches(), test, Device())
+    page = path.read_text(encoding="utf-8")
+    assert path == folder.path / "report.html"
+    for words in ("resnet20 on bars: 12 training images of 3 classes, 3 epochs", "上", "a note to be read", "arXiv"):
+        assert words in page
+    assert f"plusx train --config {folder.config}" in page
+    mistake = reporting._mistake(result, test, 0)
+    assert (mistake.true, mistake.predicted, mistake.probability, mistake.name) == ("上", "low", 1.0, "000")
+    with Image.open(io.BytesIO(mistake.png)) as picture:
+        assert np.array_equal(np.asarray(picture.convert("L")), tiny.samples(1)[0].source)
+
+
+def test_a_report_needs_scores(tmp_path, data):
+    folder = RunFolder.create(tmp_path, "bars")
+    result = Result(folder.path, "test", 6, None, plan_of())
+    with pytest.raises(ValueError, match="needs an evaluation"):
+        reporting.write_run_report(folder, result, data, finished(), tiny.batches(), tiny.batches(), Device())
