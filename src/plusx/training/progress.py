@@ -90,8 +90,9 @@ class Progress:
         if not self.epoch_ended or self.recorded:
             raise PlusxError("record() was called but no epoch has just ended; call it once when progress.epoch_ended")
         decisive = monitor or next(iter(scores), "")
-        if decisive not in scores:
-            raise PlusxError(f"record() was given {list(scores)}, but not the score to monitor, {decisive!r}; add it")
+        for name in (decisive, tie or decisive):
+            if name not in scores:
+                raise PlusxError(f"record() was given {list(scores)}, but not the score to monitor, {name!r}; add it")
         self.history[-1].update({name: float(score) for name, score in scores.items()})
         self.recorded = True
         numbers = [float(scores[decisive]), -float(scores[tie]) if tie else 0.0]

@@ -168,7 +168,7 @@ def test_scores_are_taken_once_and_only_at_an_epochs_end():
     progress.record({"accuracy": 0.5})
     with pytest.raises(PlusxError, match="no epoch has just ended"):
         progress.record({"accuracy": 0.9})
-    assert progress.best_score == 0.5
+    assert progress.best_score[0] == 0.5
     middle = go_on(new(RECIPES[0], Device()), RECIPES[0], Device(), stop_at=4)
     with pytest.raises(PlusxError, match="no epoch has just ended"):
         middle.record({"accuracy": 0.9})
@@ -177,20 +177,23 @@ def test_scores_are_taken_once_and_only_at_an_epochs_end():
 def test_the_monitored_score_decides_and_all_go_into_the_history():
     progress = ended()
     progress.record({"loss": 2.0, "accuracy": 0.25}, monitor="accuracy")
-    assert progress.best_score == 0.25
+    assert progress.best_score[0] == 0.25
     assert progress.improved
     assert progress.history[-1]["loss"] == 2.0
     assert progress.history[-1]["accuracy"] == 0.25
 
 
-@pytest.mark.parametrize(("scores", "monitor"), [({}, None), ({"loss": 1.0}, "accuracy")])
-def test_scores_without_the_monitored_one_are_refused_and_leave_no_trace(scores, monitor):
+@pytest.mark.parametrize(
+    ("scores", "monitor", "tie"),
+    [({}, None, None), ({"loss": 1.0}, "accuracy", None), ({"loss": 1.0}, "loss", "other")],
+)
+def test_scores_without_the_monitored_one_are_refused_and_leave_no_trace(scores, monitor, tie):
     progress = ended()
     with pytest.raises(PlusxError, match="monitor"):
-        progress.record(scores, monitor=monitor)
+        progress.record(scores, monitor=monitor, tie=tie)
     assert not progress.recorded
     progress.record({"accuracy": 0.5})
-    assert progress.best_score == 0.5
+    assert progress.best_score[0] == 0.5
     assert "loss" not in progress.history[-1]
 
 
@@ -199,10 +202,10 @@ def test_a_score_that_is_not_a_number_is_never_the_best_for_long():
     progress.record({"accuracy": math.nan})
     progress.epoch, progress.recorded = 2, False
     progress.record({"accuracy": 0.1})
-    assert (progress.best_score, progress.best_epoch) == (0.1, 2)
+    assert (progress.best_score[0], progress.best_epoch) == (0.1, 2)
     progress.epoch, progress.recorded = 3, False
     progress.record({"accuracy": math.nan})
-    assert (progress.best_score, progress.best_epoch) == (0.1, 2)
+    assert (progress.best_score[0], progress.best_epoch) == (0.1, 2)
 
 
 def test_an_equal_score_is_no_improvement():
@@ -213,3 +216,21 @@ def test_an_equal_score_is_no_improvement():
     assert progress.best_epoch == 1
     assert not progress.improved
     assert progress.epochs_without_improvement == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "best"),
+    [
+        ({"accuracy": 0.5, "loss": 0.9}, 2),
+        ({"accuracy": 0.5, "loss": 1.0}, 1),
+        ({"accuracy": 0.5, "loss": math.nan}, 1),
+        ({"accuracy": 0.4, "loss": 0.1}, 1),
+        ({"accuracy": 0.6, "loss": 9.0}, 2),
+    ],
+)
+def test_of_two_equal_scores_the_lower_tie_break_is_better(second, best):
+    progress = ended()
+    progress.record({"accuracy": 0.5, "loss": 1.0}, monitor="accuracy", tie="loss")
+    progress.epoch, progress.recorded = 2, False
+    progress.record(second, monitor="accuracy", tie="loss")
+    assert progress.best_epoch == best
