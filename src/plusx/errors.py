@@ -11,8 +11,8 @@ Every message is one sentence or two: what was found, what was expected, and the
 """
 
 import difflib
-import os.path
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import ClassVar, TypeVar
 
 T = TypeVar("T")
@@ -65,7 +65,9 @@ def near_misses(name: str, known: Mapping[str, object]) -> list[str]:
     word = name.lower().replace("_", "-")
 
     def nearness(key: str) -> tuple[float, int]:
-        return difflib.SequenceMatcher(None, key, word).ratio(), len(os.path.commonprefix([key, word]))
+        return difflib.SequenceMatcher(None, key, word).ratio(), sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(key, word, strict=False))
+        )
 
     close = difflib.get_close_matches(word, folded, n=len(folded) or 1, cutoff=0.6)
     return [folded[key] for key in sorted(close, key=nearness, reverse=True)[:3]]

@@ -13,7 +13,6 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,9 +20,9 @@ from plusx import reporting
 from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset
 from plusx.data.batches import Batches
-from plusx.data.split import read_splits, write_splits
+from plusx.data.split import write_splits
 from plusx.device import Device, choose_device
-from plusx.errors import CheckpointError, DataError, Stopped
+from plusx.errors import Stopped
 from plusx.evaluation import evaluate as scoring
 from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import Advanced, EpochEnded, Event, Noted, Section
@@ -34,11 +33,9 @@ from plusx.plan import Plan, Request, resolve
 from plusx.preparation import Prepared, overfitting, prepare
 from plusx.result import Result
 from plusx.run_folder import RunFolder, table
-from plusx.tensor_file import read_tensors, write_tensors
+from plusx.run_state import check_same_data, read_state, save_state
 from plusx.training.loop import train
 from plusx.training.progress import Progress
-
-STATE = "state"
 
 
 @dataclass
@@ -70,6 +67,8 @@ def run(
         Stopped: A signal asked the run to stop; its state is saved.
     """
     began = time.perf_counter()
+    if not dry:
+        RunFolder.check(out, name)
     look = asked.changes("input")
     prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
@@ -86,6 +85,7 @@ def run(
     for event in screen:
         yield _logged(folder, event)
     progress = Progress(experiment.network, plan.recipe)
+    save_state(folder, plan, progress)
     yield from _train(experiment, progress, folder)
     return (yield from _finish(experiment, progress, folder, notes, began))
 
@@ -99,12 +99,12 @@ def resume(path: Path) -> Generator[Event, None, Result]:
     """
     began = time.perf_counter()
     folder = RunFolder.open(path)
-    header, tensors, notes = _read_state(folder)
+    header, tensors, notes = read_state(folder)
     plan = Plan.from_dict(header["plan"])
     prepared = yield from prepare(plan.run, plan.input.max_pixels)
     device = choose_device(plan.run.device, plan.run.precision, plan.run.threads)
     experiment = yield from _build(plan, prepared.dataset, device)
-    _check_same_data(folder, experiment)
+    check_same_data(folder, experiment.data)
     progress = Progress(experiment.network, plan.recipe)
     progress.load_state_dict(header["progress"], tensors)
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"
@@ -187,7 +187,7 @@ def _train(experiment: Experiment, progress: Progress, folder: RunFolder) -> Gen
             elif not stop:
                 yield _step_done(experiment, progress)
             if stop or progress.epoch_ended or time.monotonic() - saved > plan.run.save_minutes * 60:
-                _save_state(folder, plan, progress)
+                save_state(folder, plan, progress)
                 saved = time.monotonic()
             if stop:
                 _leave(stop, folder, progress)
@@ -237,6 +237,7 @@ def _finish(
     evaluation = scoring.evaluate(predictions, data.test_name)
     scoring.write(evaluation, folder.path)
     seconds = {"training": progress.seconds, "total": time.perf_counter() - began}
+    yield Advanced("writing the report", 0, None, "pages")
     result = Result(folder.path, data.test_name, evaluation.samples, evaluation, plan, seconds, notes)
     reporting.write_run_report(folder, result, data, progress, experiment.training, experiment.test, experiment.device)
     yield _logged(folder, reporting.last_screen(result, progress))
@@ -261,43 +262,6 @@ def _describe(folder: RunFolder, experiment: Experiment) -> None:
     for one in experiment.data.rejected:
         folder.log(f"set aside: {one.name} {one.reason}")
     reporting.write_samples(folder, experiment.training)
-
-
-def _check_same_data(folder: RunFolder, experiment: Experiment) -> None:
-    """Refuse to resume on other data than the run began with."""
-    now = {(sample.name, sample.sha256, sample.split) for sample in experiment.data.samples}
-    then = {(row.path, row.sha256, row.split) for row in read_splits(folder.splits)}
-    if now != then:
-        changed = len(now ^ then)
-        raise DataError(
-            f"the data have changed since the run {str(folder.path)!r} began: {changed} entries differ from its "
-            f"splits.csv; put the data back, or train anew: plusx train --config {folder.config}"
-        )
-
-
-def _save_state(folder: RunFolder, plan: Plan, progress: Progress) -> None:
-    values, tensors = progress.state_dict()
-    header = {"plan": plan.to_dict(), "progress": values, "versions": reporting.versions()}
-    write_tensors(folder.state, STATE, header, tensors, keep=folder.previous_state)
-
-
-def _read_state(folder: RunFolder) -> tuple[dict[str, Any], dict[str, torch.Tensor], tuple[str, ...]]:
-    """Read the newest state that is whole.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if not folder.state.exists() and not folder.previous_state.exists():
-        raise CheckpointError(
-            f"the run {str(folder.path)!r} has saved no state yet, so it cannot be resumed; "
-            f"train it anew: plusx train --config {folder.config}"
-        )
-    try:
-        return *read_tensors(folder.state, STATE), ()
-    except CheckpointError as error:
-        if not folder.previous_state.exists():
-            raise
-        return *read_tensors(folder.previous_state, STATE), (f"{error}; going on from the state before it",)
 
 
 def _leave(stop: StopRequest, folder: RunFolder, progress: Progress) -> None:

@@ -131,6 +131,7 @@ def expected_duration(plan: Plan, network: Network, batches: Batches, device: De
 def last_screen(result: Result, progress: Progress) -> Section:
     """Say how good it became, where everything is, and what to do next."""
     rows = score_rows(result.evaluation) if result.evaluation else []
+    waiting = progress.waiting / max(progress.seconds, 1e-9)
     rows += [
         (
             "scored on",
@@ -138,7 +139,7 @@ def last_screen(result: Result, progress: Progress) -> Section:
         ),
         (
             "training",
-            f"{_duration(progress.seconds)}, {progress.waiting / max(progress.seconds, 1e-9):.1%} waiting for data",
+            f"{_duration(progress.seconds)}, {100 * waiting:.1f} % waiting for data",
         ),
         ("report", str(result.run / "report.html") if result.run else ""),
         ("next", f"plusx predict {result.run} IMAGE ..."),
@@ -217,9 +218,9 @@ def write_run_report(
             rejected=tuple((one.name, one.reason) for one in data.rejected),
             notes=result.notes,
             commands=(
-                ("train it again", f"plusx train --config {folder.config}"),
-                ("use it", f"plusx predict {folder.path} IMAGE ..."),
-                ("score it on other data", f"plusx evaluate {folder.path} FOLDER"),
+                ("Train it again", f"plusx train --config {folder.config}"),
+                ("Use it", f"plusx predict {folder.path} IMAGE ..."),
+                ("Score it on other data", f"plusx evaluate {folder.path} FOLDER"),
             ),
         ),
     )

@@ -9,8 +9,10 @@ runs/digits-1/
 """
 
 import csv
+import errno
 import io
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,16 +44,8 @@ class RunFolder:
             UsageError: A run of that name exists, or the name is a path.
             StorageError: The folder cannot be made.
         """
-        if name in {".", ".."} or "/" in name or "\\" in name:
-            raise UsageError(f"the run's name {name!r} is a path; give a plain --name, and the folder with --out")
+        cls.check(out, name)
         with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-            taken = {path.name for path in out.iterdir()}
-            if name and name in taken:
-                raise UsageError(
-                    f"the run {str(out / name)!r} exists and is not overwritten; choose another --name, "
-                    f"or go on with it: plusx resume {out / name}"
-                )
             number = 1
             while True:
                 path = out / (name or f"{data}-{number}")
@@ -65,6 +59,26 @@ class RunFolder:
             for folder in FOLDERS:
                 (path / folder).mkdir()
         return cls(path)
+
+    @staticmethod
+    def check(out: Path, name: str) -> None:
+        """Check that a run's folder can be made, before any work is done for it; `out` itself is made.
+
+        Raises:
+            UsageError: The name is a path, or a run of that name exists.
+            StorageError: `out` cannot be made or written.
+        """
+        if name in {".", ".."} or "/" in name or "\\" in name:
+            raise UsageError(f"the run's name {name!r} is a path; give a plain --name, and the folder with --out")
+        if name and (out / name).exists():
+            raise UsageError(
+                f"the run {str(out / name)!r} exists and is not overwritten; choose another --name, "
+                f"or go on with it: plusx resume {out / name}"
+            )
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            if not os.access(out, os.W_OK):
+                raise PermissionError(errno.EACCES, "not writable")
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":

@@ -52,7 +52,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, plateau_facto
         plateau_factor: What the plateau schedule has multiplied the rate by so far.
     """
     total = recipe.epochs * steps_per_epoch
-    warmup = recipe.warmup_epochs * steps_per_epoch
+    warmup = min(recipe.warmup_epochs, recipe.epochs / 2) * steps_per_epoch
     if recipe.schedule == "one_cycle":
         warmup = warmup or ONE_CYCLE_RISE * total
     if step < warmup:

