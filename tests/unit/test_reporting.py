@@ -165,7 +165,7 @@ def test_the_last_screen_tells_the_score_and_the_next_command(tmp_path):
     result = Result(tmp_path, "val", 6, evaluated(), plan_of())
     rows = dict(reporting.last_screen(result, finished()).rows)
     assert rows["scored on"] == "6 samples of val, once, with the weights of epoch 2"
-    assert rows["training"] == "80 s, 5.0% waiting for data"
+    assert rows["training"] == "80 s, 5.0 % waiting for data"
     assert rows["report"] == str(tmp_path / "report.html")
     assert rows["next"] == f"plusx predict {tmp_path} IMAGE ..."
 

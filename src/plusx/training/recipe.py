@@ -21,7 +21,7 @@ SCHEDULES = {
     "cosine": "half a cosine from the learning rate to the minimum (Loshchilov and Hutter 2016, arXiv:1608.03983)",
     "step": "times `factor` at each milestone (He et al. 2015, arXiv:1512.03385, section 4.2)",
     "one_cycle": "up from 1/25 over the warm-up, then down to the minimum (Smith and Topin 2017, arXiv:1708.07120)",
-    "plateau": "times `factor` when the validation score has not improved for `patience` epochs",
+    "plateau": "times `factor` when the validation score has not improved for more than `patience` epochs",
 }
 
 
@@ -44,7 +44,7 @@ class Recipe:
             more than half of all epochs.
         milestones: Shares of the training (0 to 1) at which "step" multiplies the learning rate.
         factor: What "step" and "plateau" multiply the learning rate by.
-        patience: Epochs without a better validation score after which "plateau" acts.
+        patience: Epochs without a better validation score that "plateau" bears; it acts after one more.
         minimum_learning_rate: The lowest learning rate.
         gradient_clip: The largest norm of all gradients together; 0 clips nothing.
         early_stopping: Epochs without a better validation score after which training ends; 0 never.

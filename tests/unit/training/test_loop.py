@@ -149,6 +149,20 @@ def test_gradients_are_clipped_to_the_norm_of_all_together(monkeypatch):
     assert loose == free
 
 
+def test_the_average_is_updated_after_every_step_of_the_whole_run():
+    recipe = Recipe(epochs=4, learning_rate=0.05, average_decay=0.99)
+    network = tiny.network()
+    average = network.head.linear.weight.detach().clone()
+
+    def follow(progress):
+        decay = min(0.99, (1 + progress.step) / (10 + progress.step))
+        average.mul_(decay).add_(progress.network.head.linear.weight.detach(), alpha=1 - decay)
+
+    progress = run(network, recipe, body=follow)
+    torch.testing.assert_close(progress.scored_network.head.linear.weight, average)
+    assert not torch.allclose(average, network.head.linear.weight, atol=1e-3)
+
+
 def test_early_stopping_ends_after_as_many_epochs_without_a_better_score():
     scores = [0.5, 0.6, 0.6, 0.55, 0.9, 0.9]
     progress = run(tiny.network(), Recipe(epochs=6, early_stopping=2), scores=scores)
