@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 RUNS ?= runs
+SETS ?= digits
+DATA ?=
 
 .PHONY: help setup demo check test test-all golden bench clean
 
@@ -36,8 +38,10 @@ test-all: $(STAMP) ## Also the slow ones and those over the big data sets (PLUSX
 golden: $(STAMP) ## Recompute parameters and multiply-adds of every architecture
 	$(BIN)/python -m plusx.evaluation.complexity
 
-bench: $(STAMP) ## Run the benchmarks
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+bench: $(STAMP) ## Run the benchmarks (SETS="digits mnist cifar10", DATA=their folder) and fill the README's table
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/accuracy.py $(SETS) --data-root "$(DATA)"
+	$(BIN)/python benchmarks/readme.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov

@@ -130,14 +130,15 @@ def test_no_space_left_on_the_disk(
     whole_open = Path.open
 
     def full(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
-        is_state = "state" in path.parts and "w" in mode
-        return whole_open(Path("/dev/full") if is_state else path, mode, *rest, **more)  # type: ignore[arg-type]
+        later_state = "state" in path.parts and "w" in mode and (path.parent / "latest.safetensors").exists()
+        return whole_open(Path("/dev/full") if later_state else path, mode, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "open", full)
     words = ["train", str(photos), "--out", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
     assert "no space is left on the disk" in refused(capsys, STORAGE, *words)
     monkeypatch.undo()
     assert (tmp_path / "runs" / "photos-1" / "weights" / "last.safetensors").exists()
+    assert main(["resume", str(tmp_path / "runs" / "photos-1")]) == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; the next test asks the kernel instead")

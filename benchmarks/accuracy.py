@@ -1,0 +1,76 @@
+"""How accurate `plusx train` is on named data: three seeds a command, their mean and its 95 % interval.
+
+    python benchmarks/accuracy.py [digits] [mnist] [cifar10] [--data-root FOLDER]
+
+Each run is the command that a user types. The results go to benchmarks/results/accuracy-NAME.json with versions and
+hardware, and `python benchmarks/readme.py` puts them into the README.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, stdev
+
+from plusx.device import choose_device
+from plusx.reporting import environment
+
+SEEDS = (0, 1, 2)
+STUDENT_T = 4.303  # 97.5 % quantile of Student's t with two degrees of freedom
+COMMANDS = {
+    "digits": ["digits"],
+    "mnist": ["mnist", "--model", "resnet20"],
+    "cifar10": ["cifar10", "--model", "resnet20", "--epochs", "10"],
+}
+RESULTS = Path(__file__).parent / "results"
+
+
+def measure(name: str, data_root: str) -> dict[str, object]:
+    """Run one command with each seed and sum up."""
+    runs = []
+    for seed in SEEDS:
+        with tempfile.TemporaryDirectory() as out:
+            words = ["train", *COMMANDS[name], "--seed", str(seed)]
+            place = ["--data-root", data_root] if data_root else []
+            done = subprocess.run(
+                [sys.executable, "-m", "plusx", *words, *place, "--out", out, "--json"],
+                check=True,
+                stdout=subprocess.PIPE,
+            )
+        result = json.loads(done.stdout)
+        accuracy, seconds = result["scores"]["accuracy"], result["seconds"]
+        runs.append({"seed": seed, "samples": result["samples"], "accuracy": accuracy, "seconds": seconds})
+        low, high, value = (100 * accuracy[key] for key in ("low", "high", "value"))
+        print(
+            f"plusx {' '.join(words)}: {value:.2f} % (95 % interval {low:.2f} to {high:.2f}), {seconds['training']:.0f} s"
+        )
+    values = [100 * run["accuracy"]["value"] for run in runs]
+    margin = STUDENT_T * stdev(values) / len(values) ** 0.5
+    print(f"{name}: mean {mean(values):.2f} % ± {margin:.2f} over seeds {', '.join(map(str, SEEDS))}")
+    return {
+        "command": "plusx train " + " ".join(COMMANDS[name]),
+        "runs": runs,
+        "mean": mean(values),
+        "margin": margin,
+        "environment": environment(choose_device()),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    """Measure the named sets and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=["digits"], help="digits, mnist, cifar10")
+    parser.add_argument("--data-root", default="", help="where MNIST and CIFAR-10 are")
+    options = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    for name in options.names:
+        text = json.dumps(measure(name, options.data_root), indent=1) + "\n"
+        (RESULTS / f"accuracy-{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
