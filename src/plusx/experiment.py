@@ -32,7 +32,7 @@ from plusx.network.backbone import Backbone, Network
 from plusx.plan import Plan, Request, resolve
 from plusx.preparation import Prepared, overfitting, prepare
 from plusx.result import Result
-from plusx.run_folder import RunFolder, table
+from plusx.run_folder import RunFolder, table, typed
 from plusx.run_state import check_same_data, read_state, save_state
 from plusx.training.loop import train
 from plusx.training.progress import Progress
@@ -268,7 +268,7 @@ def _leave(stop: StopRequest, folder: RunFolder, progress: Progress) -> None:
     number = stop.signal or 0
     sentence = (
         f"stopped by {Stopped.names.get(number, f'signal {number}')} after epoch {progress.epoch}, step "
-        f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {folder.path}"
+        f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {typed(folder.path)}"
     )
     folder.log(sentence)
     raise Stopped(number, sentence)

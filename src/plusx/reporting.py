@@ -25,7 +25,7 @@ from plusx.events import Section
 from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.result import Result
-from plusx.run_folder import RunFolder
+from plusx.run_folder import RunFolder, typed
 from plusx.storage import writing
 from plusx.training.loop import train
 from plusx.training.progress import Progress
@@ -142,7 +142,7 @@ def last_screen(result: Result, progress: Progress) -> Section:
             f"{_duration(progress.seconds)}, {100 * waiting:.1f} % waiting for data",
         ),
         ("report", str(result.run / "report.html") if result.run else ""),
-        ("next", f"plusx predict {result.run} IMAGE ..."),
+        ("next", f"plusx predict {typed(result.run)} IMAGE ..."),
     ]
     return Section("Result", tuple(rows))
 
@@ -218,9 +218,9 @@ def write_run_report(
             rejected=tuple((one.name, one.reason) for one in data.rejected),
             notes=result.notes,
             commands=(
-                ("Train it again", f"plusx train --config {folder.config}"),
-                ("Use it", f"plusx predict {folder.path} IMAGE ..."),
-                ("Score it on other data", f"plusx evaluate {folder.path} FOLDER"),
+                ("Train it again", f"plusx train --config {typed(folder.config)}"),
+                ("Use it", f"plusx predict {typed(folder.path)} IMAGE ..."),
+                ("Score it on other data", f"plusx evaluate {typed(folder.path)} FOLDER"),
             ),
         ),
     )

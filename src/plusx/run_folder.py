@@ -13,6 +13,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ class RunFolder:
         if name and (out / name).exists():
             raise UsageError(
                 f"the run {str(out / name)!r} exists and is not overwritten; choose another --name, "
-                f"or go on with it: plusx resume {out / name}"
+                f"or go on with it: plusx resume {typed(out / name)}"
             )
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -116,6 +117,11 @@ class RunFolder:
         """Write metrics.csv and metrics.jsonl: a row an epoch, the same numbers in both."""
         self.write("metrics.csv", table(history))
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+
+
+def typed(path: Path | None) -> str:
+    """Return a path as it is typed in a shell."""
+    return shlex.quote(str(path))
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -9,7 +9,7 @@ from plusx.data import Dataset
 from plusx.data.split import read_splits
 from plusx.errors import CheckpointError, DataError
 from plusx.plan import Plan
-from plusx.run_folder import RunFolder
+from plusx.run_folder import RunFolder, typed
 from plusx.tensor_file import read_tensors, write_tensors
 from plusx.training.progress import Progress
 
@@ -24,7 +24,7 @@ def check_same_data(folder: RunFolder, data: Dataset) -> None:
         changed = len(now ^ then)
         raise DataError(
             f"the data have changed since the run {str(folder.path)!r} began: {changed} entries differ from its "
-            f"splits.csv; put the data back, or train anew: plusx train --config {folder.config}"
+            f"splits.csv; put the data back, or train anew: plusx train --config {typed(folder.config)}"
         )
 
 
@@ -48,7 +48,7 @@ def read_state(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor], tu
     if not folder.state.exists() and not folder.previous_state.exists():
         raise CheckpointError(
             f"the run {str(folder.path)!r} has saved no state yet, so it cannot be resumed; "
-            f"train it anew: plusx train --config {folder.config}"
+            f"train it anew: plusx train --config {typed(folder.config)}"
         )
     try:
         return *read_tensors(folder.state, KIND), ()

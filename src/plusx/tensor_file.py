@@ -20,7 +20,6 @@ from plusx.errors import CheckpointError
 from plusx.storage import write_bytes
 
 HEADER = "plusx"
-DIGEST = "sha256"
 
 
 def write_tensors(
@@ -38,9 +37,10 @@ def write_tensors(
     Raises:
         StorageError: It could not be written; what stood at `path` still does.
     """
-    text = json.dumps({"kind": kind, **header}, ensure_ascii=False, sort_keys=True)
+    told = {"kind": kind, **header}
     flat = _apart(tensors)
-    content = save(flat, metadata={HEADER: text, DIGEST: _digest(text, flat)})
+    # One key: safetensors writes several in a random order, and equal content should be equal bytes.
+    content = save(flat, metadata={HEADER: _text({"sha256": _digest(told, flat), "header": told})})
     write_bytes(path, content, keep=keep)
 
 
@@ -70,11 +70,17 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
         ) from error
     if HEADER not in about:
         raise CheckpointError(f"{str(path)!r} holds tensors but no plusx header; expected a plusx {kind} file")
-    if about.get(DIGEST) != _digest(about[HEADER], tensors):
+    sealed: Any = None
+    try:
+        sealed = json.loads(about[HEADER])
+        whole = sealed["sha256"] == _digest(sealed["header"], tensors)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
         raise CheckpointError(
             f"{str(path)!r} is damaged: its content does not match its sha256; use another copy of it"
         )
-    header: dict[str, Any] = json.loads(about[HEADER])
+    header: dict[str, Any] = sealed["header"]
     if header["kind"] != kind:
         raise CheckpointError(f"{str(path)!r} is a plusx {header['kind']} file; expected a {kind} file")
     return header, tensors
@@ -93,8 +99,12 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode("utf-8"))
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(_text(header).encode("utf-8"))
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())

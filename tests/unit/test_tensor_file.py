@@ -169,7 +169,7 @@ def test_the_header_is_json_that_any_reader_of_safetensors_sees(file):
     content = file.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     metadata = json.load(io.BytesIO(content[8 : 8 + length]))["__metadata__"]
-    assert json.loads(metadata["plusx"])["classes"] == ["猫", "dog"]
+    assert json.loads(metadata["plusx"])["header"]["classes"] == ["猫", "dog"]
 
 
 def test_the_generation_before_is_kept(file):
