@@ -131,6 +131,20 @@ def reason_of(error: Exception) -> str:
     return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
 
 
+def rejected_words(rejected: Sequence[Rejected], most: int = 10, file: str = "rejected.csv") -> str:
+    """Return what was set aside and why, as one sentence: "2 files were set aside: 'a.jpg' is empty; 'b.png' ...".
+
+    Args:
+        rejected: At least one.
+        most: How many are named; the others are counted.
+        file: Where the others are listed; empty if nowhere.
+    """
+    words = "; ".join(f"{one.name!r} {one.reason}" for one in rejected[:most])
+    if len(rejected) > most:
+        words += f"; and {len(rejected) - most:,} more" + (f" ({file})" if file else "")
+    return f"{counted(len(rejected), 'file')} {'was' if len(rejected) == 1 else 'were'} set aside: {words}"
+
+
 def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """Return the data set with every class matched by name against `classes`, whose order is kept.
 

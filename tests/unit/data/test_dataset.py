@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from plusx.data import Dataset, Sample
-from plusx.data.dataset import counted, listed, printable, safe_name, with_classes
+from plusx.data import Dataset, Rejected, Sample
+from plusx.data.dataset import counted, listed, printable, rejected_words, safe_name, with_classes
 from plusx.errors import DataError
 
 
@@ -54,3 +54,14 @@ def test_words():
     assert listed(["a", "b"]) == "'a', 'b'"
     assert listed("abcde") == "'a', 'b', 'c' and 2 more"
     assert printable("a\udcff") == "a\\udcff"
+
+
+def test_rejected_files_are_one_sentence_of_bounded_length():
+    empty = [Rejected(f"{number}.png", "is empty") for number in range(1200)]
+    assert rejected_words(empty[:1]) == "1 file was set aside: '0.png' is empty"
+    assert rejected_words(empty[:2]) == "2 files were set aside: '0.png' is empty; '1.png' is empty"
+    assert rejected_words(empty, most=1) == (
+        "1,200 files were set aside: '0.png' is empty; and 1,199 more (rejected.csv)"
+    )
+    assert rejected_words(empty[:10]).count("is empty") == rejected_words(empty).count("is empty") == 10
+    assert rejected_words(empty[:11], file="").endswith("'9.png' is empty; and 1 more")
