@@ -4,7 +4,8 @@ Images are read and prepared by the input that the checkpoint holds, the same th
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,11 +18,16 @@ from torch import Tensor
 
 from plusx.checkpoint import Checkpoint
 from plusx.data import list_images
+from plusx.data.in_order import in_order
 from plusx.device import Device, choose_device
 from plusx.errors import DataError, UsageError
+from plusx.evaluation.inference import outputs_of
 from plusx.tasks.classification import ClassProbabilities
 
 Source = Path | str | bytes | Image | NDArray[Any]
+
+MOST_THREADS = 8  # that read files; more of them wait for the network
+FILES_A_THREAD = 2  # with fewer, starting a thread costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Predictor:
 
     Args:
         checkpoint: The network, its input and its classes.
-        device: Where to compute; chosen from the hardware if none is given. Answers are computed in float32.
+        device: Where to compute; chosen from the hardware if none is given. Answers are computed in float32,
+            whatever its precision.
         batch_size: Images that are answered together.
         max_pixels: A file whose header claims more is not decoded; the checkpoint's own limit if None.
     """
@@ -70,7 +77,7 @@ class Predictor:
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, but must be at least 1")
         self.checkpoint = checkpoint
-        self.device = dataclasses.replace(device or choose_device(), precision="float32")
+        self.device = device or choose_device()
         self.batch_size = batch_size
         self.input = checkpoint.input
         if max_pixels is not None:
@@ -105,7 +112,10 @@ class Predictor:
         """Yield an answer an image, in order, as soon as its batch is computed."""
         numbered = enumerate(sources, start=1)
         while group := list(islice(numbered, self.batch_size)):
-            read = [self._read(number, source) for number, source in group]
+            read = [
+                (name, image if isinstance(image, str) else self.input.prepare(image))
+                for name, image in in_order(self._read, group, reading_threads([source for _, source in group]))
+            ]
             decoded = iter(self._decoded([image for _, image in read if isinstance(image, Tensor)]))
             for name, image in read:
                 if isinstance(image, Tensor):
@@ -117,14 +127,20 @@ class Predictor:
     def _decoded(self, images: list[Tensor]) -> list[ClassProbabilities]:
         if not images:
             return []
-        with torch.inference_mode():
-            outputs = self.network(self.device.place_images(torch.stack(images)))
-        return self.checkpoint.task.decode(outputs)
+        return self.checkpoint.task.decode(outputs_of(self.network, torch.stack(images), self.device))
 
-    def _read(self, number: int, source: Source) -> tuple[str, Tensor | str]:
-        """One image's name, and the image prepared or the reason why it cannot be."""
+    def _read(self, numbered: tuple[int, Source]) -> tuple[str, Tensor | str]:
+        """One image's name, and its pixels or the reason why they cannot be read."""
+        number, source = numbered
         name = str(source) if isinstance(source, (Path, str)) else f"image {number}"
         try:
-            return name, self.input.prepare(self.input.read(source))
+            return name, self.input.read(source)
         except DataError as error:
             return name, str(getattr(error, "reason", error))
+
+
+def reading_threads(sources: Sequence[Source]) -> int:
+    """Return how many threads read these images; pictures and arrays are already in memory, and may be shared."""
+    if not all(isinstance(source, (Path, str, bytes)) for source in sources):
+        return 0
+    return min(os.cpu_count() or 1, MOST_THREADS, len(sources) // FILES_A_THREAD)

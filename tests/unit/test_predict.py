@@ -1,5 +1,8 @@
 import dataclasses
 import io
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from plusx.device import Device
 from plusx.errors import CheckpointError, DataError, UsageError
 from plusx.evaluation.inference import predict
 from plusx.events import result_of
-from plusx.predict import Answer, Predictor
+from plusx.inputs.image import ImageInput
+from plusx.predict import Answer, Predictor, reading_threads
 
 NAMES = ("b.png", "deep/a.jpg", "猫.png", "z.bmp")
 
@@ -137,6 +141,34 @@ def test_answers_come_as_soon_as_their_batch_is_computed(folder):
     assert next(answers).path == "image 1"
     assert taken == [0, 1]
     assert [answer.path for answer in answers] == [f"image {number}" for number in range(2, 7)]
+
+
+def test_files_are_read_by_several_threads_and_keep_their_order(predictor, folder, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    files = [folder / name for name in NAMES] * 5
+    files[7] = folder / "none.png"
+    readers, read = set(), ImageInput.read
+
+    def slow(self, source):
+        readers.add(threading.get_ident())
+        time.sleep(0.002 * (source == files[0]))
+        return read(self, source)
+
+    monkeypatch.setattr(ImageInput, "read", slow)
+    answers = list(predictor.answers(files))
+    assert len(readers) > 1
+    assert threading.get_ident() not in readers
+    assert [answer.path for answer in answers] == [str(file) for file in files]
+    assert [place for place, answer in enumerate(answers) if answer.error] == [7]
+    assert all(same(answers[place], answers[place % 4]) for place in range(20) if place != 7)
+
+
+def test_few_files_and_what_is_in_memory_are_read_without_threads(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    picture = tiny.pixels(0, 0)
+    assert [reading_threads([Path("a.png")] * count) for count in (1, 3, 4, 32)] == [0, 1, 2, 8]
+    assert reading_threads([b"bytes", "a.png"] * 8) == 8
+    assert reading_threads([picture] * 32) == reading_threads([*["a.png"] * 31, Image.fromarray(picture)]) == 0
 
 
 def test_batch_sizes_give_the_same_classes(folder):

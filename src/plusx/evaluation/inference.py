@@ -1,18 +1,18 @@
-"""A network's answers for batches, in the same float32 arithmetic wherever they are asked for.
+"""A network's answers, in the same float32 arithmetic wherever they are asked for.
 
 Answers are computed in float32 whatever precision trained the network, so that an evaluation, a prediction and, later,
 an exported network can be held against each other.
 
-Shape letters: B samples a batch, N samples, K classes.
+Shape letters: B samples a batch, C channels, N samples, K classes.
 """
 
-import dataclasses
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plusx.data.batches import Batches
 from plusx.device import Device
@@ -22,6 +22,31 @@ from plusx.tasks.classification import Classification
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@contextmanager
+def exact_float32() -> Generator[None]:
+    """Compute convolutions and matrix products of float32 numbers in float32 inside the block.
+
+    Unless told otherwise cuDNN rounds what a convolution takes to TF32's 10 bits of mantissa, and a program can allow
+    as much for matrix products.
+    """
+    backends: Any = torch.backends  # whose stubs lack these settings
+    parts = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = "ieee"
+        yield
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
+
+
+def outputs_of(network: nn.Module, images: Tensor, device: Device) -> Tensor:
+    """Return a network's outputs for prepared images (B, C, height, width), computed in float32."""
+    with torch.inference_mode(), torch.autocast(device.kind, enabled=False), exact_float32():
+        return network(device.place_images(images))
 
 
 def predict(
@@ -34,20 +59,19 @@ def predict(
         task: What was asked of it.
         batches: Batches in order, without augmentation.
         device: Where to compute.
-        activity: What the progress is called.
+        activity: What the progress is called; that of reading into memory has its own name.
 
     Returns:
         The predictions, in the order of the samples.
     """
     rows: list[NDArray[np.float32]] = []
-    device = dataclasses.replace(device, precision="float32")
     training = network.training
     network.eval()
     done = 0
     try:
+        yield from batches.load()
         for batch in batches.epoch():
-            with torch.inference_mode(), device.autocast():
-                probabilities = task.probabilities(network(device.place_images(batch.images)))
+            probabilities = task.probabilities(outputs_of(network, batch.images, device))
             rows.append(probabilities.cpu().numpy())
             done += len(probabilities)
             yield Advanced(activity, done, len(batches.samples))

@@ -9,7 +9,7 @@ from plusx.data import Sample
 from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
-from plusx.evaluation.inference import predict, quick_scores
+from plusx.evaluation.inference import exact_float32, outputs_of, predict, quick_scores
 from plusx.events import Advanced, result_of
 
 
@@ -64,9 +64,51 @@ def test_answers_are_float32_whatever_precision_trained_the_network():
     assert np.array_equal(answers(network, device=lower).probabilities, answers(network).probabilities)
 
 
-def test_progress_counts_the_samples():
-    work = predict(tiny.network(), tiny.TASK, tiny.batches(10, training=False), Device(), "validation")
-    assert list(work) == [Advanced("validation", done, 10) for done in (4, 8, 10)]
+def precisions():
+    backends = torch.backends
+    parts = (backends.cudnn.conv, backends.cuda.matmul, backends.mkldnn.conv, backends.mkldnn.matmul)
+    return [part.fp32_precision for part in parts]
+
+
+@pytest.mark.parametrize("chosen", ["highest", "high", "medium"])
+def test_exact_float32_rounds_nothing_and_leaves_what_was_chosen_before(chosen):
+    try:
+        torch.set_float32_matmul_precision(chosen)
+        before = precisions()
+        with exact_float32():
+            assert precisions() == ["ieee"] * 4
+        assert precisions() == before
+        with pytest.raises(KeyError), exact_float32():
+            raise KeyError
+        assert precisions() == before
+        assert torch.get_float32_matmul_precision() == chosen
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_outputs_are_exact_within_a_programs_own_autocast_and_the_caller_is_left_alone():
+    class Seen(torch.nn.Module):
+        def forward(self, images):
+            assert precisions() == ["ieee"] * 4
+            assert not torch.is_autocast_enabled("cpu")
+            assert torch.is_inference_mode_enabled()
+            return images.flatten(1)[:, :3]
+
+    before = precisions()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert outputs_of(Seen(), torch.ones(2, 1, 8, 8), Device(precision="bfloat16")).dtype == torch.float32
+        list(predict(Seen(), tiny.TASK, tiny.batches(training=False), Device(precision="bfloat16")))
+        assert torch.is_autocast_enabled("cpu")
+    assert precisions() == before
+
+
+def test_progress_counts_what_is_read_and_then_the_samples():
+    batches = tiny.batches(10, training=False)
+    work = predict(tiny.network(), tiny.TASK, batches, Device(), "validation")
+    reading = [Advanced("reading images", done, 10) for done in range(1, 11)]
+    scoring = [Advanced("validation", done, 10) for done in (4, 8, 10)]
+    assert list(work) == reading + scoring
+    assert list(predict(tiny.network(), tiny.TASK, batches, Device(), "validation")) == scoring
 
 
 def test_samples_without_a_class_are_answered_and_marked():
