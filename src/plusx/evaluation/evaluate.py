@@ -245,10 +245,10 @@ def write(evaluation: Evaluation, folder: Path) -> None:
 
 
 def predictions_table(predictions: Predictions) -> str:
-    """Return a row a sample: path, class (empty where unknown), predicted, probability, every class's probability."""
+    """Return a row a sample: path, true_class (empty if unknown), predicted, probability, each class's probability."""
     classes = predictions.classes
     all_classes = len(classes) <= PROBABILITY_COLUMNS
-    header = ("path", "class", "predicted", "probability")
+    header = ("path", "true_class", "predicted", "probability")
     header += tuple(f"probability:{name}" for name in classes) if all_classes else ()
     targets, predicted = predictions.targets.tolist(), predictions.predicted.tolist()
     rows = (

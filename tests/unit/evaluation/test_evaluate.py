@@ -132,7 +132,7 @@ def test_all_files_are_written(tmp_path):
         ['a,"b"', "1", "0"],
     ]
     assert read(tmp_path / "predictions.csv") == [
-        ["path", "class", "predicted", "probability", "probability:猫", 'probability:a,"b"'],
+        ["path", "true_class", "predicted", "probability", "probability:猫", 'probability:a,"b"'],
         ["folder/0.png", "猫", "猫", "0.750000", "0.750000", "0.250000"],
         ["folder/1.png", 'a,"b"', "猫", "0.600000", "0.600000", "0.400000"],
         ["folder/2.png", "", 'a,"b"', "0.900000", "0.100000", "0.900000"],
@@ -145,7 +145,7 @@ def test_all_files_are_written(tmp_path):
 
 def test_more_than_a_hundred_classes_have_no_column_each(tmp_path):
     write(evaluate(predictions([3], np.full((1, 101), 1 / 101)), "test"), tmp_path)
-    assert read(tmp_path / "predictions.csv")[0] == ["path", "class", "predicted", "probability"]
+    assert read(tmp_path / "predictions.csv")[0] == ["path", "true_class", "predicted", "probability"]
 
 
 def test_a_path_that_is_no_unicode_is_written_with_escapes(tmp_path):
