@@ -4,6 +4,7 @@ What the network was trained on, or chosen by, is recognized by its content (spl
 """
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Generator
@@ -14,7 +15,7 @@ from typing import Any
 from plusx.checkpoint import Checkpoint, checkpoint_file
 from plusx.data import Dataset, read_dataset
 from plusx.data.batches import Batches
-from plusx.data.dataset import SPLIT_WORDS
+from plusx.data.dataset import SPLIT_WORDS, rejected_words
 from plusx.data.split import SplitRow, read_splits, without_training
 from plusx.data.survey import survey
 from plusx.device import choose_device
@@ -26,8 +27,11 @@ from plusx.events import Event, Noted, Section
 from plusx.plan import Plan, read_config
 from plusx.preparation import refuse_rejected
 from plusx.reporting import score_rows
-from plusx.run_folder import RunFolder, table
+from plusx.run_folder import RunFolder, table, typed
 from plusx.storage import writing
+
+ASKED = "asked.json"  # what the numbers beside it are of: checkpoint, source, split
+MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,9 @@ def evaluate(
         split: Which split; of the run's own data its test split, of another source its test split, else its validation
             split, else all of it.
         include_training: Score samples too that the network was trained on or chosen by.
-        output: A folder for the numbers; inside the run's folder if None, nowhere for a lone checkpoint.
+        output: A folder for the numbers. If None, `evaluations/photos-test` (source, split) in the run's folder,
+            and nowhere for a lone checkpoint; another source of that name gets a number (`photos-test-2`), and only
+            the same source, split and checkpoint scored again replace their former numbers.
         data_root: Where named data sets are looked for first.
         download: Whether a named data set may be downloaded.
         strict: Whether a file that cannot be read is an error.
@@ -107,21 +113,12 @@ def evaluate(
     wanted = look_up("split", split, SPLIT_WORDS) if split else ""
     folder = RunFolder.open(file.parent.parent) if (file.parent.parent / "splits.csv").is_file() else None
     rows = read_splits(folder.splits) if folder else []
+    left_out = 0
     if folder and not source:
-        run = Plan.from_dict(read_config(folder.config)).run
-        root = data_root or (Path(run.data_root) if run.data_root else None)
-        dataset = yield from read_dataset(run.source, classes=classes, data_root=root, download=download)
-        dataset, _ = yield from survey(dataset, checkpoint.input.inspect, workers=os.cpu_count() or 1)
-        dataset, left_out = _own_split(dataset, rows, wanted or "test"), 0
-        if len(dataset.samples) < sum(row.split == (wanted or "test") for row in rows):
-            yield Noted(
-                "some samples of the split are gone or have changed since training; the others are scored", "warning"
-            )
+        dataset = yield from _own_split(folder, rows, wanted or "test", checkpoint, data_root, download)
     elif source:
         dataset = yield from read_dataset(source, classes=classes, data_root=data_root, download=download)
-        dataset, _ = yield from survey(dataset, checkpoint.input.inspect, workers=os.cpu_count() or 1)
-        dataset = _foreign_split(dataset, wanted)
-        left_out = 0
+        dataset = yield from _looked_at(_foreign_split(dataset, wanted), checkpoint)
         if not include_training:
             if folder is None:
                 yield Noted(
@@ -135,8 +132,9 @@ def evaluate(
         )
     if strict:
         refuse_rejected(dataset)
-    for one in dataset.rejected:
-        yield Noted(f"set aside: {one.name} {one.reason}", "warning")
+    if dataset.rejected:
+        listed_in = "rejected.csv" if folder or output else ""
+        yield Noted(rejected_words(dataset.rejected, file=listed_in), "warning")
     if left_out:
         yield Noted(
             f"{left_out:,} samples that the network was trained on or chosen by are left out (--include-training)"
@@ -150,29 +148,112 @@ def evaluate(
     network = checkpoint.network()
     chosen.place(network)
     batches = Batches(
-        dataset.samples, checkpoint.input, batch_size=batch_size, collate=checkpoint.task.collate, training=False
+        dataset.samples,
+        checkpoint.input,
+        batch_size=batch_size,
+        collate=checkpoint.task.collate,
+        training=False,
+        workers=reading_workers(dataset, batch_size),
     )
     predictions = yield from predict(network, checkpoint.task, batches, chosen)
     evaluation = scoring.evaluate(predictions, dataset.test_name)
-    place = output or (folder.path / "evaluations" / f"{dataset.name}-{dataset.test_name}" if folder else None)
+    asked = {
+        "checkpoint": file.name,
+        "source": str(Path(dataset.origin).resolve()) if Path(dataset.origin).exists() else dataset.origin,
+        "split": dataset.test_name,
+        "include_training": include_training,
+    }
+    place = output or (
+        _place(folder.path / "evaluations", f"{dataset.name}-{dataset.test_name}", asked) if folder else None
+    )
     if place:
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
+        numbers = RunFolder(place)
+        numbers.write_json(ASKED, asked)
         scoring.write(evaluation, place)
         rejected = [{"path": one.name, "reason": one.reason} for one in dataset.rejected]
-        RunFolder(place).write("rejected.csv", table(rejected, ("path", "reason")))
+        numbers.write("rejected.csv", table(rejected, ("path", "reason")))
     seconds = {"total": time.perf_counter() - began}
     result = Assessment(file, dataset.origin, dataset.test_name, left_out, evaluation, place, seconds)
     yield _screen(result)
     return result
 
 
-def _own_split(dataset: Dataset, rows: list[SplitRow], split: str) -> Dataset:
-    """The samples that the run itself put into this split, as they were then."""
+def _own_split(
+    folder: RunFolder, rows: list[SplitRow], split: str, checkpoint: Checkpoint, data_root: Path | None, download: bool
+) -> Generator[Event, None, Dataset]:
+    """The samples that the run itself put into this split, as they were then; what they were used for is said."""
+    run = Plan.from_dict(read_config(folder.config)).run
+    root = data_root or (Path(run.data_root) if run.data_root else None)
+    try:
+        dataset = yield from read_dataset(
+            run.source, classes=checkpoint.task.classes, data_root=root, download=download
+        )
+    except UsageError as error:
+        raise UsageError(
+            f"the source {run.source!r} of the run {str(folder.path)!r} cannot be read from here; name where it is: "
+            f"plusx evaluate {typed(folder.path)} SOURCE ({error})"
+        ) from error
     used = {(row.path, row.sha256) for row in rows if row.split == split}
-    samples = tuple(sample for sample in dataset.samples if (sample.name, sample.sha256) in used)
+    trained = {row.sha256 for row in rows if row.split == "train"}
+    seen = sum(sha256 in trained for _, sha256 in used)
     named = "val" if split == "test" and _val_is_test(dataset) else split
-    return dataclasses.replace(dataset, samples=samples, test_name=named)
+    if split == "train":
+        yield Noted("the network was trained on these samples: their scores say nothing of new ones", "warning")
+    elif seen and seen == len(used):  # as --overfit-batches does
+        yield Noted(f"the {split} split of this run is what it was trained on, and is called train", "warning")
+        named = "train"
+    elif seen:
+        yield Noted(f"{seen:,} of the {len(used):,} samples were trained on too", "warning")
+    if split == "validation" and named != "train":
+        yield Noted("the network was chosen by these samples: their scores flatter it", "warning")
+    paths = {path for path, _ in used}
+    dataset = dataclasses.replace(
+        dataset,
+        samples=tuple(sample for sample in dataset.samples if sample.name in paths),
+        rejected=tuple(one for one in dataset.rejected if one.name in paths),
+        test_name=named,
+    )
+    dataset = yield from _looked_at(dataset, checkpoint)
+    samples = tuple(sample for sample in dataset.samples if (sample.name, sample.sha256) in used)
+    if len(samples) < len(used):
+        yield Noted(
+            "some samples of the split are gone or have changed since training; the others are scored", "warning"
+        )
+    return dataclasses.replace(dataset, samples=samples)
+
+
+def _looked_at(dataset: Dataset, checkpoint: Checkpoint) -> Generator[Event, None, Dataset]:
+    """The samples that can be read, with their sums."""
+    if dataset.samples:
+        dataset, _ = yield from survey(dataset, checkpoint.input.inspect, workers=os.cpu_count() or 1)
+    return dataset
+
+
+def reading_workers(dataset: Dataset, batch_size: int) -> int:
+    """How many processes read: none where the samples are in memory, none for less than a batch."""
+    if not any(isinstance(sample.source, Path) for sample in dataset.samples):
+        return 0
+    return min(os.cpu_count() or 1, MOST_WORKERS, len(dataset.samples) // batch_size)
+
+
+def _place(parent: Path, name: str, asked: dict[str, Any]) -> Path:
+    """A folder for these numbers: that of the same question asked before, else the first free one."""
+    number = 1
+    while True:
+        place = parent / (name if number == 1 else f"{name}-{number}")
+        if not place.exists() or _asked(place) == asked:
+            return place
+        number += 1
+
+
+def _asked(place: Path) -> object:
+    """What was scored in this folder; None if it does not say."""
+    try:
+        return json.loads((place / ASKED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _val_is_test(dataset: Dataset) -> bool:

@@ -1,13 +1,14 @@
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
-from plusx.assessment import evaluate
+from plusx.assessment import reading_workers, evaluate
 from plusx.data.dataset import Dataset, Sample
 from plusx.data.split import write_splits
 from plusx.errors import CheckpointError, DataError, UsageError
@@ -97,6 +98,104 @@ def test_a_folder_for_the_numbers_can_be_named(run, tmp_path):
     assert not (run / "evaluations").exists()
 
 
+def bars(root, *numbers):
+    (root / "low").mkdir(parents=True)
+    for number in numbers:
+        Image.fromarray(tiny.pixels(2, number)).save(root / "low" / f"{number}.png")
+    return root
+
+
+def test_another_source_of_the_same_name_overwrites_nothing_and_the_same_one_its_own(run, tmp_path):
+    first, second = bars(tmp_path / "a" / "new", 901), bars(tmp_path / "b" / "new", 902, 903)
+    places = [result_of(evaluate(run, source)).folder.name for source in (first, second, first, second)]
+    assert places == ["new-all", "new-all-2"] * 2
+    counts = [
+        json.loads((run / "evaluations" / name / "scores.json").read_text())["samples"]
+        for name in ("new-all", "new-all-2")
+    ]
+    assert counts == [1, 2]
+    assert result_of(evaluate(run, first, include_training=True)).folder.name == "new-all-3"
+    (run / "evaluations" / "new-all" / "asked.json").unlink()
+    assert result_of(evaluate(run, first)).folder.name == "new-all-4"
+
+
+def warnings(events):
+    return [event.text for event in events if isinstance(event, Noted) and event.level == "warning"]
+
+
+@pytest.mark.parametrize(
+    ("split", "words"), [("test", []), ("train", ["was trained on these"]), ("validation", ["was chosen by these"])]
+)
+def test_what_a_runs_own_split_was_used_for_is_said(run, split, words):
+    _, events = with_events(evaluate(run, split=split))
+    assert len(warnings(events)) == len(words)
+    assert all(word in text for word, text in zip(words, warnings(events), strict=True))
+
+
+def relabeled(run, change):
+    """Write the run's splits again, each row changed."""
+    with (run / "splits.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    with (run / "splits.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([rows[0], *change(rows[1:])])
+
+
+def test_a_run_that_scores_its_training_samples_is_not_said_to_score_new_ones(run):
+    def overfit(rows):
+        few = [row for row in rows if row[2] == "train"][:4]
+        return [[path, sha256, split, label] for split in SPLITS for path, sha256, _, label in few]
+
+    relabeled(run, overfit)
+    for split in ("test", "validation"):
+        found, events = with_events(evaluate(run, split=split))
+        assert (found.split, found.evaluation.samples, found.folder.name) == ("train", 4, "bars-train")
+        assert warnings(events) == [f"the {split} split of this run is what it was trained on, and is called train"]
+
+
+def test_samples_of_the_test_split_that_were_trained_on_too_are_counted(run):
+    relabeled(run, lambda rows: [*rows, *([*row[:2], "train", row[3]] for row in rows if row[0].endswith("/6.png"))])
+    found, events = with_events(evaluate(run))
+    assert (found.split, found.evaluation.samples) == ("test", 9)
+    assert warnings(events) == ["3 of the 9 samples were trained on too"]
+
+
+def test_only_what_may_be_scored_is_looked_at(run, tmp_path, monkeypatch):
+    looked, inspect = [], ImageInput.inspect
+    monkeypatch.setattr(ImageInput, "inspect", lambda self, source: looked.append(source) or inspect(self, source))
+    result_of(evaluate(run))
+    assert sorted(path.name for path in looked) == sorted(["6.png", "7.png", "8.png"] * 3)
+    looked.clear()
+    bars(tmp_path / "new" / "train", *range(700, 720))
+    bars(tmp_path / "new" / "test", 801)
+    result_of(evaluate(run, tmp_path / "new"))
+    assert [path.name for path in looked] == ["801.png"]
+
+
+def test_files_are_read_by_processes_and_pixels_by_none(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    files = Dataset("x", "x", ("a",), tuple(Sample(f"{n}", Path("x"), 0) for n in range(1000)))
+    assert [reading_workers(files, size) for size in (2000, 400, 64, 1)] == [0, 2, 8, 8]
+    assert reading_workers(dataclasses.replace(files, samples=tuple(tiny.samples(100))), 1) == 0
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert reading_workers(files, 64) == 2
+
+
+def test_pictures_of_many_sizes_are_scored_alike_by_workers(run, data, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    for number in range(6, 9):
+        Image.fromarray(tiny.pixels(0, number, side=8 + number)).save(data / "low" / f"{number}.png")
+    many, one = (result_of(evaluate(run, data, batch_size=size)).evaluation.predictions for size in (2, 64))
+    assert many.names == one.names
+    np.testing.assert_allclose(many.probabilities, one.probabilities, atol=1e-6)
+
+
+def test_a_runs_source_that_is_not_here_is_named_with_its_run(run, data):
+    data.rename(data.with_name("moved"))
+    with pytest.raises(UsageError, match=r"the source '.*bars' of the run '.*bars-1' cannot be read from here; name"):
+        result_of(evaluate(run))
+    assert result_of(evaluate(run, data.with_name("moved"))).left_out == 18
+
+
 def test_what_was_trained_on_is_left_out_of_another_source_and_counted(run, data, tmp_path):
     renamed = tmp_path / "elsewhere"
     (renamed / "low").mkdir(parents=True)
@@ -156,8 +255,13 @@ def test_broken_files_are_named_and_with_strict_an_error(run, tmp_path):
     (tmp_path / "new" / "low" / "broken.png").write_bytes(b"")
     found, events = with_events(evaluate(run, tmp_path / "new"))
     assert names(found) == ["low/one.png"]
-    assert Noted("set aside: low/broken.png is empty", "warning") in events
+    assert Noted("1 file was set aside: 'low/broken.png' is empty", "warning") in events
     assert "low/broken.png,is empty" in (found.folder / "rejected.csv").read_text()
+    for number in range(12):
+        (tmp_path / "new" / "low" / f"empty{number}.png").write_bytes(b"")
+    (sentence,) = [text for text in warnings(with_events(evaluate(run, tmp_path / "new"))[1]) if "set aside" in text]
+    assert sentence.startswith("13 files were set aside: ")
+    assert sentence.endswith("; and 3 more (rejected.csv)")
     with pytest.raises(DataError, match=r"broken\.png"):
         result_of(evaluate(run, tmp_path / "new", strict=True))
 
