@@ -8,7 +8,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from plusx.assessment import reading_workers, evaluate
+from plusx.assessment import evaluate, reading_workers
 from plusx.data.dataset import Dataset, Sample
 from plusx.data.split import write_splits
 from plusx.errors import CheckpointError, DataError, UsageError
