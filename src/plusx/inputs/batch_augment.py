@@ -1,8 +1,9 @@
 """Training's random changes to a whole uint8 batch at once; one image is a batch of one.
 
 Every change is a function of the image and of numbers drawn for its sample, so the answer does not depend on the
-batch that it happens to be in. All arithmetic on pixels is that of integers, whose result no number of threads can
-change. Where no resizing is needed there is no loop over samples.
+batch that it happens to be in. Resizing, shifting, mirroring and cutting are arithmetic of integers, whose result no
+number of threads can change; floats, rounded at the end, are what a policy computes (rotation, contrast) and how a long
+strip or a result of one pixel is resized. Where no resizing is needed there is no loop over samples.
 
 Papers: flip and pad-and-crop, He et al. 2015, arXiv:1512.03385, section 4.2. Random resized crop, Szegedy et al. 2014,
 arXiv:1409.4842, section 6. Cutout, DeVries & Taylor 2017, arXiv:1708.04552, section 3. RandAugment, Cubuk et al. 2019,
@@ -134,6 +135,31 @@ def crop_box(height: int, width: int, settings: "ImageInput", draws: NDArray[np.
     tall = min(height, max(1, round(width / (3 / 4))))
     wide = min(width, max(1, round(height * (4 / 3))))
     return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
+def harmless_reduction(settings: "ImageInput", height: int, width: int) -> int:
+    """Return the most (8, 4, 2 or 1) by which an image's sides may be divided before training crops and resizes it.
+
+    What is left still has all the pixels that are needed: without a random crop, both sides are at least what they are
+    resized to; with one, even the smallest crop of the most extreme aspect is at least as large as the result. An image
+    that would be enlarged anyway is not reduced at all.
+
+    Args:
+        settings: The final size, and how it is reached.
+        height: Of the upright image.
+        width: Of the upright image.
+    """
+    spans = settings.spans(height, width)
+    for factor in (8, 4, 2):
+        tall, wide = math.ceil(height / factor), math.ceil(width / factor)
+        if settings.random_resized_crop:
+            least = min(tall, wide, math.sqrt(settings.crop_scale[0] * tall * wide * 3 / 4))
+            enough = least >= max(settings.height, settings.width)
+        else:
+            enough = spans is not None and tall >= spans[0].resized and wide >= spans[1].resized
+        if enough:
+            return factor
+    return 1
 
 
 def shifted_and_flipped(

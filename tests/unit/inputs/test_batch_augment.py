@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from plusx.errors import UsageError
-from plusx.inputs.batch_augment import CUT_COLUMN, CUT_ROW, FLIP, PAD_LEFT, PAD_TOP, crop_box
+from plusx.inputs.batch_augment import CUT_COLUMN, CUT_ROW, FLIP, PAD_LEFT, PAD_TOP, crop_box, harmless_reduction
 from plusx.inputs.image import ImageInput
 from plusx.random_streams import uniform
 
@@ -88,6 +88,44 @@ def test_a_strip_falls_back_to_its_central_part() -> None:
     assert crop_box(10, 1000, settings, draws(1)[0]) == (0, 493, 10, 13)
     assert crop_box(1000, 9, settings, draws(1)[0]) == (494, 0, 12, 9)
     assert crop_box(1, 1, settings, draws(1)[0]) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "height", "width", "factor"),
+    [
+        ({"crop_fraction": 0.875}, 3000, 4000, 8),
+        ({"crop_fraction": 0.875}, 8 * 256 - 8, 2040, 4),
+        ({"crop_fraction": 0.875}, 8 * 256 - 7, 2041, 8),
+        ({"crop_fraction": 0.875}, 500, 4000, 1),
+        ({}, 224, 224, 1),
+        ({"fit": "stretch"}, 448, 4000, 2),
+        ({"fit": "stretch", "width": 448}, 896, 896, 2),
+        ({"random_resized_crop": True, "crop_scale": (0.25, 1.0)}, 3000, 4000, 4),
+        ({"random_resized_crop": True, "crop_scale": (0.08, 1.0)}, 3000, 4000, 2),
+        ({"random_resized_crop": True, "crop_scale": (0.08, 1.0)}, 1000, 1000, 1),
+        ({"random_resized_crop": True, "crop_scale": (1.0, 1.0)}, 448, 40_000, 2),
+        ({"random_resized_crop": True, "crop_scale": (1.0, 1.0)}, 40_000, 447, 2),
+        ({"random_resized_crop": True, "crop_scale": (1.0, 1.0)}, 40_000, 446, 1),
+    ],
+)
+def test_an_image_is_reduced_as_far_as_nothing_is_enlarged_for_it(
+    fields: dict[str, Any], height: int, width: int, factor: int
+) -> None:
+    settings = changed(**{"height": 224, "width": 224} | fields)
+    assert harmless_reduction(settings, height, width) == factor
+
+
+def test_even_the_smallest_crop_of_a_reduced_image_has_the_final_size() -> None:
+    settings = changed(random_resized_crop=True, crop_scale=(0.1, 0.1))
+    generator = np.random.default_rng(0)
+    reduced = 0
+    for height, width in generator.integers(20, 2000, (300, 2)).tolist():
+        factor = harmless_reduction(settings, height, width)
+        reduced += factor > 1
+        for numbers in draws(20) if factor > 1 else ():
+            _, _, tall, wide = crop_box(-(-height // factor), -(-width // factor), settings, numbers)
+            assert min(tall, wide) >= 32
+    assert reduced > 100
 
 
 def test_a_whole_crop_is_the_whole_image() -> None:

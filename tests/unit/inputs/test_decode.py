@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import os
 import pickle
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from file_zoo import HEIGHT, WIDTH, Expectation, found_quadrants, make_file_zoo
 from PIL import Image
 
@@ -165,6 +167,46 @@ def test_pil_images_are_read_and_left_alone() -> None:
     assert facts.sha256 == READER.inspect(Image.open(io.BytesIO(content))).sha256 != READER.inspect(noise()).sha256
     with pytest.raises(UnreadableImage, match="is truncated"):
         READER.read(Image.open(io.BytesIO(content[:-500])))
+
+
+def test_training_reads_a_jpeg_no_larger_than_it_needs(tmp_path: Path) -> None:
+    settings = ImageInput(8, 8, 3, (0.5,) * 3, (0.2,) * 3, flip=True)
+    picture = noise(3, 4).resize((104, 72), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain, turned = encoded(picture, "JPEG", quality=95), encoded(picture, "JPEG", quality=95, exif=exif)
+    small = settings.read_for_training(plain)
+    assert small.shape == (3, 9, 13)
+    assert settings.read_for_training(turned).shape == (3, 13, 9)
+    assert small.equal(settings.read_for_training(plain)), "the same bits each time"
+    numbers = np.full(settings.draws, 0.7)
+    difference = settings.augment(small, numbers).float() - settings.augment(settings.read(plain), numbers).float()
+    assert difference.abs().mean() < 3
+    grey = ImageInput(8, 8, 1, (0.5,), (0.2,))
+    assert grey.read_for_training(encoded(picture.convert("L"), "JPEG")).shape == (1, 9, 13)
+    assert grey.read_for_training(encoded(picture.convert("CMYK"), "JPEG")).shape == (1, 9, 13)
+
+
+def test_training_reads_everything_else_as_it_is(zoo: dict[str, Expectation]) -> None:
+    settings = ImageInput(8, 8, 3, (0.5,) * 3, (0.2,) * 3)
+    for source in (encoded(noise(), "PNG"), encoded(noise(), "WEBP"), noise(), np.asarray(noise())):
+        assert settings.read_for_training(source).equal(settings.read(source))
+    large = dataclasses.replace(settings, height=20, width=20)
+    jpeg = encoded(noise(), "JPEG")
+    assert large.read_for_training(jpeg).equal(large.read(jpeg))
+    for animal in zoo.values():
+        if animal.quadrants is None:
+            with pytest.raises(UnreadableImage):
+                settings.read_for_training(animal.path)
+
+
+def test_what_is_no_source_is_refused_in_one_sentence() -> None:
+    accepted = r"expected a path, a file's bytes, a PIL image, or a NumPy array of shape \(height, width\) or "
+    for read in (READER.read, READER.read_for_training, READER.inspect):
+        with pytest.raises(UnreadableImage, match=rf"is a Tensor; {accepted}.*permute\(1, 2, 0\)"):
+            read(torch.zeros(3, 8, 8, dtype=torch.uint8))  # type: ignore[arg-type]
+        with pytest.raises(UnreadableImage, match=f"is a int; {accepted}"):
+            read(7)  # type: ignore[arg-type]
 
 
 def test_warning_filters_are_put_once() -> None:
