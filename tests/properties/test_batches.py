@@ -12,6 +12,7 @@ from plusx.data.batches import Batches
 INPUT = SimpleNamespace(
     draws=1,
     read=lambda source: torch.from_numpy(source)[None].clone(),
+    read_for_training=lambda source: torch.from_numpy(source)[None].clone(),
     augment=lambda image, numbers: image + torch.tensor(int(numbers[0] * 200), dtype=torch.uint8),
     augment_batch=lambda images, numbers: images + torch.from_numpy((numbers * 200).astype(np.uint8))[:, :, None, None],
     normalize=lambda images: images.to(torch.float32),

@@ -3,10 +3,10 @@
 Shape letters: B samples of a batch, C channels, N draws a sample.
 """
 
+import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,10 @@ class Input(Protocol):
 
     def read(self, source: Source) -> Tensor:
         """Return uint8 (C, H, W)."""
+        ...
+
+    def read_for_training(self, source: Source) -> Tensor:
+        """Return uint8 (C, H, W), for `augment` alone: it may be smaller than what `read` gives."""
         ...
 
     def augment(self, image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
@@ -72,12 +76,13 @@ class Unreadable:
 class Batches:
     """The batches of some samples, epoch after epoch.
 
-    Images that all have one size and together fit in memory are read once and augmented a whole batch at a time;
-    others are read each time, by worker processes.
+    Images that are known to have one size and that together fit in memory are read once and augmented a whole batch at
+    a time; others are read each time, by worker processes, and for training no larger than it needs them. Which of the
+    two it is depends on sizes and `memory_limit` alone.
 
     Attributes:
         samples: What the batches are made of; a batch's indices point into it.
-        waiting: Seconds that the current epoch has waited for its data.
+        in_memory: Whether all images are held in memory, once they are loaded.
     """
 
     def __init__(
@@ -90,9 +95,10 @@ class Batches:
         seed: int = 0,
         training: bool,
         workers: int = 0,
+        shape: tuple[int, int, int] | None = None,
         memory_limit: int = 2 * 2**30,
     ) -> None:
-        """Keep what the batches are made from; nothing is read yet.
+        """Keep what the batches are made from; no file is read yet.
 
         Args:
             samples: In evaluation their order is that of the batches.
@@ -102,7 +108,13 @@ class Batches:
             seed: Decides order and augmentation.
             training: Shuffled and augmented, or in order as they are.
             workers: Processes that read what does not fit in memory.
-            memory_limit: Bytes that the images may take in memory.
+            shape: Channels, height and width that `input.read` gives for each of the samples; None if they differ or
+                are not known, and then files are not held in memory. Arrays are compared here.
+            memory_limit: Bytes that these batches' images may take in memory; batches of training, validation and test
+                may take as much each.
+
+        Raises:
+            DataError: All samples are arrays of one shape, and the first cannot be read.
         """
         self.samples = tuple(samples)
         self.input = input
@@ -111,48 +123,39 @@ class Batches:
         self.seed = seed
         self.training = training
         self.workers = workers
-        self.memory_limit = memory_limit
-        self.waiting = 0.0
+        self.shape = shape or self._shape_of_arrays()
+        self.in_memory = self.shape is not None and len(self.samples) * math.prod(self.shape) <= memory_limit
         self._images: Tensor | None = None
-        self._loaded = False
 
     def __len__(self) -> int:
         """Return the steps of an epoch."""
-        return len(self._steps(np.arange(len(self.samples))))
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether all images are held in memory; they are read to find out."""
-        if not self._loaded:
-            result_of(self.load())
-        return self._images is not None
+        count, size = len(self.samples), self.batch_size
+        return math.ceil(count / size) - (1 if self._last_joins(count) else 0)
 
     def load(self) -> Generator[Event, None, None]:
-        """Read all images into memory, if they fit and have one size; `epoch` does so too, silently.
+        """Read all images into memory, if that is where they are held; `epoch` does so too, silently.
 
         Raises:
-            DataError: A sample cannot be read.
+            DataError: A sample cannot be read, or no longer has the size that all of them had.
         """
-        if self._loaded:
+        if self._images is not None or not self.in_memory or self.shape is None:
             return
         count = len(self.samples)
-        images: Tensor | None = None
+        images = torch.empty((count, *self.shape), dtype=torch.uint8)
         pause = max(1, count // 100)
         files = any(isinstance(sample.source, Path) for sample in self.samples)
         threads = max(self.workers, min(4, os.cpu_count() or 1)) if files else 0
-        for done, image in enumerate(in_order(partial(readable, self.input), self.samples, threads)):
-            if images is None and image.numel() * count > self.memory_limit:
-                break
-            if images is None:
-                images = image.new_empty((count, *image.shape))
-            if image.shape != images.shape[1:]:
-                images = None
-                break
+        for done, image in enumerate(in_order(partial(readable, self.input.read), self.samples, threads)):
+            if image.shape != self.shape:
+                raise DataError(
+                    f"{self.samples[done].name!r} has changed: its channels, height and width are "
+                    f"{tuple(image.shape)}, and when it was checked they were {self.shape}; put it back as it was, or "
+                    "start a new run"
+                )
             images[done] = image
             if (done + 1) % pause == 0:
                 yield Advanced("reading images", done + 1, count)
         self._images = images
-        self._loaded = True
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch.
@@ -164,30 +167,38 @@ class Batches:
         Raises:
             DataError: A sample cannot be read.
         """
-        self.waiting = 0.0
+        result_of(self.load())
         count = len(self.samples)
         order = random_streams.order(self.seed, number, count) if self.training else np.arange(count, dtype=np.int64)
         steps = self._steps(order)[start:]
         reading = Reading(self.samples, self.input, number, self.seed, training=self.training)
-        began = time.perf_counter()
         stacked = self._from_memory(steps, reading) if self.in_memory else self._from_files(steps, reading)
         for indices, images in zip(steps, stacked, strict=True):
             targets = [self.samples[index].target for index in indices.tolist()]
-            batch = Batch(images, self.collate([-1 if target is None else target for target in targets]), indices)
-            self.waiting += time.perf_counter() - began
-            yield batch
-            began = time.perf_counter()
+            yield Batch(images, self.collate([-1 if target is None else target for target in targets]), indices)
+
+    def _shape_of_arrays(self) -> tuple[int, int, int] | None:
+        """Return what reading gives for samples that are all arrays of one shape, else None."""
+        shapes = {None if isinstance(sample.source, Path) else sample.source.shape for sample in self.samples}
+        if len(shapes) != 1 or None in shapes:
+            return None
+        channels, height, width = readable(self.input.read, self.samples[0]).shape
+        return channels, height, width
+
+    def _last_joins(self, count: int) -> bool:
+        """Say whether a last sample alone joins the step before: batch norm cannot train on one."""
+        return self.training and count > self.batch_size and (count - 1) % self.batch_size == 0
 
     def _steps(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return each step's samples; in training a last sample alone joins the step before: batch norm needs two."""
+        """Return each step's samples."""
         steps = [order[first : first + self.batch_size] for first in range(0, len(order), self.batch_size)]
-        if self.training and len(steps) > 1 and len(steps[-1]) == 1:
+        if self._last_joins(len(order)):
             steps[-2:] = [np.concatenate(steps[-2:])]
         return steps
 
     def _from_memory(self, steps: list[NDArray[np.int64]], reading: "Reading") -> Iterator[Tensor]:
         images = self._images
-        assert images is not None  # noqa: S101 - `in_memory` said so
+        assert images is not None  # noqa: S101 - `load` has run
         for indices in steps:
             chosen = images[torch.from_numpy(indices)]
             if self.training:
@@ -236,8 +247,9 @@ class Reading(Dataset[Any]):
         return random_streams.uniform(self.seed, self.epoch, indices, self.input.draws)
 
     def __getitem__(self, index: int) -> Tensor | Unreadable:
+        read = self.input.read_for_training if self.training else self.input.read
         try:
-            image = readable(self.input, self.samples[index])
+            image = readable(read, self.samples[index])
         except DataError as error:
             return Unreadable(str(error))
         if not self.training:
@@ -245,14 +257,14 @@ class Reading(Dataset[Any]):
         return self.input.augment(image, self.numbers(np.array([index]))[0])
 
 
-def readable(input: Input, sample: Sample) -> Tensor:  # noqa: A002
+def readable(read: Callable[[Source], Tensor], sample: Sample) -> Tensor:
     """Return a sample's pixels, uint8 (C, H, W).
 
     Raises:
         DataError: It cannot be read; the message names it.
     """
     try:
-        return input.read(sample.source)
+        return read(sample.source)
     except (DataError, OSError) as error:
         raise DataError(
             f"{sample.name!r} can no longer be read: {reason_of(error)}; put it back as it was, or start a "

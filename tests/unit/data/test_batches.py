@@ -31,6 +31,9 @@ class Numbers:
             raise DataError("is empty")
         return torch.full((1, 1, width), int(source.stem), dtype=torch.uint8)
 
+    def read_for_training(self, source):
+        return self.read(source)
+
     def augment(self, image, numbers):
         return self.augment_batch(image[None], numbers[None])[0]
 
@@ -104,15 +107,44 @@ def test_a_batch_size_of_one_stays():
 @pytest.mark.parametrize("training", [True, False])
 def test_the_same_bits_from_memory_and_from_files_whatever_the_workers(tmp_path, training):
     samples = files(tmp_path, 23)
-    expected = bits(batches(samples, training), 2)
+    expected = bits(batches(samples, training, shape=(1, 1, 1)), 2)
     state = torch.get_rng_state()
     for workers in (0, 1, 2):
-        made = batches(samples, training, workers=workers, memory_limit=22)
+        made = batches(samples, training, workers=workers, memory_limit=22, shape=(1, 1, 1))
         assert not made.in_memory
         assert bits(made, 2) == expected
         assert bits(made, 2, start=3) == expected[3:]
     assert torch.equal(torch.get_rng_state(), state), "the network's own random numbers are left alone"
-    assert batches(samples, training, memory_limit=23).in_memory
+    assert batches(samples, training, memory_limit=23, shape=(1, 1, 1)).in_memory
+
+
+def test_where_images_are_held_is_known_before_any_is_read(tmp_path):
+    missing = [Sample(f"{index}", tmp_path / f"{index}", 0) for index in range(3)]
+    assert not batches(missing).in_memory
+    assert batches(missing, shape=(3, 10, 10), memory_limit=900).in_memory
+    assert not batches(missing, shape=(3, 10, 10), memory_limit=899).in_memory
+    assert batches(arrays(3, size=2), memory_limit=12).in_memory
+    assert not batches(arrays(3, size=2), memory_limit=11).in_memory
+    assert not batches(arrays(3) + arrays(1, size=2)).in_memory
+    assert not batches(arrays(3) + missing).in_memory
+
+
+def test_an_image_that_has_another_size_than_it_had_is_named(tmp_path):
+    made = batches(files(tmp_path, 9, width=lambda index: 1 + index // 8), shape=(1, 1, 1))
+    with pytest.raises(
+        DataError, match=r"'8\.txt' has changed: .* \(1, 1, 2\), and when it was checked .* \(1, 1, 1\)"
+    ):
+        next(made.epoch())
+
+
+def test_only_training_from_files_reads_what_training_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(Numbers, "read_for_training", lambda self, source: self.read(source) + 100)
+    samples = files(tmp_path, 3)
+    assert sorted(bits(batches(samples, training=False))[0][2]) == [0.5, 1.5, 2.5]
+    exact = bits(batches(samples, shape=(1, 1, 1)))
+    assert exact != bits(batches(samples))
+    monkeypatch.undo()
+    assert exact == bits(batches(samples))
 
 
 def test_images_of_different_sizes_are_read_each_time(tmp_path):
@@ -137,7 +169,7 @@ def test_a_file_that_can_no_longer_be_read_is_named(tmp_path, workers):
     with pytest.raises(DataError, match=r"'6\.txt' can no longer be read: No such file"):
         list(made.epoch())
     with pytest.raises(DataError, match=r"'6\.txt'"):
-        list(batches(files(tmp_path, 6) + samples[6:], memory_limit=100).epoch())
+        list(batches(files(tmp_path, 6) + samples[6:], shape=(1, 1, 1)).epoch())
 
 
 def test_a_fault_in_a_worker_is_not_hidden(tmp_path):
@@ -167,16 +199,6 @@ def test_leaving_an_epoch_ends_its_workers(tmp_path):
 def test_samples_without_a_class_get_minus_one():
     samples = [Sample("x", np.zeros((1, 1), np.uint8), None)]
     assert next(iter(batches(samples, training=False).epoch())).targets.tolist() == [-1]
-
-
-def test_waiting_counts_only_the_time_for_data():
-    made = batches(arrays(9), training=False)
-    for _ in made.epoch():
-        time.sleep(0.05)
-    assert 0 < made.waiting < 0.05
-    before = made.waiting
-    next(made.epoch())
-    assert made.waiting < before + 0.05
 
 
 def test_reading_into_memory_tells_its_progress():
