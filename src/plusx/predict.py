@@ -27,7 +27,7 @@ from plusx.tasks.classification import ClassProbabilities
 Source = Path | str | bytes | Image | NDArray[Any]
 
 MOST_THREADS = 8  # that read files; more of them wait for the network
-FILES_A_THREAD = 2  # with fewer, starting a thread costs more than it saves
+FILES_A_THREAD = 4  # with fewer, starting a thread costs more than it saves
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ def test_files_are_read_by_several_threads_and_keep_their_order(predictor, folde
 def test_few_files_and_what_is_in_memory_are_read_without_threads(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     picture = tiny.pixels(0, 0)
-    assert [reading_threads([Path("a.png")] * count) for count in (1, 3, 4, 32)] == [0, 1, 2, 8]
-    assert reading_threads([b"bytes", "a.png"] * 8) == 8
+    assert [reading_threads([Path("a.png")] * count) for count in (3, 7, 8, 32)] == [0, 1, 2, 8]
+    assert reading_threads([b"bytes", "a.png"] * 8) == 4
     assert reading_threads([picture] * 32) == reading_threads([*["a.png"] * 31, Image.fromarray(picture)]) == 0
 
 
