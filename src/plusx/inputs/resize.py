@@ -5,6 +5,7 @@ resized with another one would answer differently. A matrix product is the same 
 
 The weights are those of Pillow's BILINEAR and of torch's `interpolate(antialias=True)`: output pixel i looks at the
 input around (i + 1/2) s, s = input / output, through a triangle of half-width max(s, 1), normalized to sum 1.
+Most weights of a large image are zero, so the products are taken over bands of a few output pixels and what they see.
 
 Shape letters: C channels, H height, W width, h and w the same after resizing, * any leading axes.
 """
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+BAND = 16  # output pixels; with fewer the products are too small to be fast, with more they are mostly of zeros
 
 
 @dataclass(frozen=True)
@@ -48,38 +51,66 @@ def stretch_spans(height: int, width: int, to_height: int, to_width: int) -> tup
     return Span(height, to_height, 0, to_height), Span(width, to_width, 0, to_width)
 
 
-@lru_cache(maxsize=32)  # 32 sides of a photograph are some 100 MB
-def filter_weights(span: Span) -> tuple[int, NDArray[np.float32]]:
-    """Return the first input pixel that is needed, and the weights (output pixels, needed input pixels).
+@dataclass(frozen=True)
+class Band:
+    """Some neighboring output pixels of an axis: the input pixels that they look at, and the weights of those.
 
-    They are computed in float64 and kept as an array: a tensor made inside `torch.inference_mode` could not be used
-    outside it.
+    Attributes:
+        needed: The input pixels.
+        weights: (output pixels, needed input pixels).
+    """
+
+    needed: slice
+    weights: NDArray[np.float32]
+
+
+@lru_cache(maxsize=128)  # at most 1 MB each for a photograph's side
+def bands(span: Span) -> tuple[Band, ...]:
+    """Return a span's output pixels in order, `BAND` at a time: far from each other they share no input pixels.
+
+    The weights are computed in float64 and kept as arrays: a tensor made inside `torch.inference_mode` could not be
+    used outside it.
     """
     scale = span.size / span.resized
     support = max(scale, 1.0)
-    centers = (np.arange(span.offset, span.offset + span.length) + 0.5) * scale
-    first = max(0, int(np.floor(centers[0] - support)))
-    last = min(span.size, int(np.ceil(centers[-1] + support)))
-    distances = np.abs(np.arange(first, last)[None, :] + 0.5 - centers[:, None]) / support
-    weights = np.maximum(0.0, 1.0 - distances)
-    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    made: list[Band] = []
+    for start in range(0, span.length, BAND):
+        outputs = np.arange(start, min(start + BAND, span.length))
+        centers = (span.offset + outputs + 0.5) * scale
+        first = max(0, int(np.floor(centers[0] - support)))
+        last = min(span.size, int(np.ceil(centers[-1] + support)))
+        distances = np.abs(np.arange(first, last)[None, :] + 0.5 - centers[:, None]) / support
+        weights = np.maximum(0.0, 1.0 - distances)
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        made.append(Band(slice(first, last), weights))
+    return tuple(made)
 
 
 def resized(image: Tensor, rows: Span, columns: Span) -> Tensor:
     """Resize and crop in float32: (*, C, H, W) -> (*, C, h, w); an axis that keeps its size is only cropped."""
-    kept_rows, row_weights = needed(rows)
-    kept_columns, column_weights = needed(columns)
-    pixels = image[..., kept_rows, kept_columns].to(torch.float32)
-    if row_weights is not None:
-        pixels = torch.from_numpy(row_weights).to(pixels.device) @ pixels
-    if column_weights is not None:
-        pixels = pixels @ torch.from_numpy(column_weights).to(pixels.device).T
-    return pixels
+    if columns.size == columns.resized:
+        image = image[..., columns.offset : columns.offset + columns.length]
+        return rows_resized(image, rows)
+    # What no column of the output looks at need not be resized either.
+    column_bands = bands(columns)
+    first, last = column_bands[0].needed.start, column_bands[-1].needed.stop
+    pixels = rows_resized(image[..., first:last], rows)
+    return torch.cat(
+        [
+            pixels[..., band.needed.start - first : band.needed.stop - first]
+            @ torch.from_numpy(band.weights).to(pixels.device).T
+            for band in column_bands
+        ],
+        dim=-1,
+    )
 
 
-def needed(span: Span) -> tuple[slice, NDArray[np.float32] | None]:
-    """Return the part of an axis that its output needs, and the weights, None where nothing is resized."""
-    if span.size == span.resized:
-        return slice(span.offset, span.offset + span.length), None
-    first, weights = filter_weights(span)
-    return slice(first, first + weights.shape[1]), weights
+def rows_resized(image: Tensor, rows: Span) -> Tensor:
+    """Resize and crop the rows in float32: (*, C, H, W) -> (*, C, h, W)."""
+    if rows.size == rows.resized:
+        return image[..., rows.offset : rows.offset + rows.length, :].to(torch.float32)
+    products = [
+        torch.from_numpy(band.weights).to(image.device) @ image[..., band.needed, :].to(torch.float32)
+        for band in bands(rows)
+    ]
+    return torch.cat(products, dim=-2)

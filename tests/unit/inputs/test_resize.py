@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
 from plusx.inputs.image import ImageInput
-from plusx.inputs.resize import Span, crop_spans, filter_weights
+from plusx.inputs.resize import Span, bands, crop_spans
 
 SIZES = [(32, 32, 17, 40), (100, 75, 224, 224), (75, 100, 20, 20), (400, 31, 64, 64), (3, 1000, 8, 8), (1, 1, 5, 7)]
 
@@ -64,15 +64,15 @@ def test_an_image_of_the_right_size_is_not_touched() -> None:
 
 def test_only_the_needed_part_of_a_long_strip_is_computed() -> None:
     rows, columns = crop_spans(3, 30_000, 224, 224, 1.0)
-    _, weights = filter_weights(columns)
-    assert weights.shape[0] == 224
-    assert weights.shape[1] < 10
+    parts = bands(columns)
+    assert sum(len(part.weights) for part in parts) == 224
+    assert parts[-1].needed.stop - parts[0].needed.start < 10
     assert rows.resized == 224
 
 
 def test_weights_sum_to_one_and_constant_images_stay() -> None:
     for span in (Span(100, 7, 0, 7), Span(7, 100, 3, 90), Span(5, 5_000, 4_900, 100)):
-        assert np.allclose(filter_weights(span)[1].sum(axis=1), 1, atol=1e-6)
+        assert all(np.allclose(part.weights.sum(axis=1), 1, atol=1e-6) for part in bands(span))
     constant = torch.full((3, 91, 57), 200, dtype=torch.uint8)
     assert (crop(32, 0.9).fit_to_size(constant) - 200).abs().max() < 1e-4
 
@@ -84,6 +84,21 @@ def test_a_batch_is_prepared_as_its_images_are() -> None:
     assert together.shape == (3, 3, 24, 24)
     for one, of_batch in zip(batch, together, strict=True):
         torch.testing.assert_close(settings.prepare(one), of_batch, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (61, 300), (33, 20)])
+def test_a_batch_is_resized_to_the_bits_of_its_images(height: int, width: int) -> None:
+    batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, height, width), dtype=np.uint8))
+    for settings in (crop(70, 0.875), stretch(31, 224)):
+        together = settings.fit_to_size(batch)
+        assert all(settings.fit_to_size(one).equal(of_batch) for one, of_batch in zip(batch, together, strict=True))
+
+
+def test_the_bands_of_a_large_side_overlap_by_the_filter_only() -> None:
+    parts = bands(Span(4000, 256, 16, 224))
+    assert [len(part.weights) for part in parts] == [16] * 14
+    seen = sum(part.weights.shape[1] for part in parts)
+    assert seen < 1.2 * (parts[-1].needed.stop - parts[0].needed.start)
 
 
 def test_preparing_inside_inference_mode_spoils_nothing_outside() -> None:
