@@ -178,6 +178,9 @@ def test_training_reads_a_jpeg_no_larger_than_it_needs(tmp_path: Path) -> None:
     small = settings.read_for_training(plain)
     assert small.shape == (3, 9, 13)
     assert settings.read_for_training(turned).shape == (3, 13, 9)
+    upright = dataclasses.replace(settings, height=13, width=9, fit="stretch")
+    assert upright.read_for_training(turned).shape == (3, 13, 9), "reduced as its upright shape allows"
+    assert upright.read_for_training(plain).shape == (3, 18, 26)
     assert small.equal(settings.read_for_training(plain)), "the same bits each time"
     numbers = np.full(settings.draws, 0.7)
     difference = settings.augment(small, numbers).float() - settings.augment(settings.read(plain), numbers).float()
