@@ -23,11 +23,12 @@ setup: $(STAMP) ## Make the virtual environment with everything pinned
 demo: $(STAMP) ## Train a residual network on real handwritten digits and open up what it did
 	$(BIN)/plusx train digits --out $(RUNS)
 
-check: $(STAMP) ## Style, types, the import contract
+check: $(STAMP) ## Style, types, the import contract, the shape of the code
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest --quiet tests/test_code_shape.py
 
 test: $(STAMP) ## The default tests, with branch coverage
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered

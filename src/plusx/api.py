@@ -111,7 +111,9 @@ def train(
 
 
 def resume(run: str | Path) -> Result:
-    """Go on with a run that was stopped, to the same bits as if it had not been.
+    """Go on with a run that was stopped.
+
+    On the same machine, with the same versions and on a CPU it ends with the bits that it would have had unbroken.
 
     Raises:
         CheckpointError: There is no such run, or no state of it can be read.

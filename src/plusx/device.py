@@ -35,7 +35,7 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """The device's type as torch names it: "cpu", "cuda" or "mps"."""
+        """The device's type as torch names it: "cpu" or "cuda"."""
         return torch.device(self.name).type
 
     def place(self, network: nn.Module) -> nn.Module:
@@ -59,7 +59,7 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
     """Choose how to compute.
 
     Args:
-        name: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (an NVIDIA GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: "auto" (bfloat16 where the hardware computes in it), "float32", "bfloat16".
         threads: CPU threads; 0 takes what torch takes.
 
@@ -89,16 +89,14 @@ def _device_named(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"no device is called {name!r}; expected auto, cpu, cuda, cuda:N or mps") from error
+        raise UsageError(f"no device is called {name!r}; expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UsageError(f"device {name!r} is not here: torch sees {count} NVIDIA GPUs; use --device cpu")
         return torch.device("cuda", device.index or 0)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps' is not here: this torch sees no Apple GPU; use --device cpu")
-    if device.type not in {"cpu", "mps"}:
-        raise UsageError(f"device {name!r} is not supported; expected auto, cpu, cuda, cuda:N or mps")
+    if device.type not in {"cpu", "cuda"}:
+        raise UsageError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:N")
     return device
 
 

@@ -7,8 +7,6 @@ validation, keep the best -> after the loop, once: the test split with the best 
 ignore them.
 """
 
-import dataclasses
-import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -21,15 +19,15 @@ from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset
 from plusx.data.batches import Batches
 from plusx.data.split import write_splits
+from plusx.decisions import changes_by_hand, decide
 from plusx.device import Device, choose_device
-from plusx.errors import Stopped
+from plusx.errors import PlusxError, Stopped, StorageError, UsageError
 from plusx.evaluation import evaluate as scoring
 from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import Advanced, EpochEnded, Event, Noted, Section
 from plusx.interruption import StopRequest, listening
-from plusx.network.architectures import stem_warning
 from plusx.network.backbone import Backbone, Network
-from plusx.plan import Plan, Request, resolve
+from plusx.plan import Plan, Request
 from plusx.preparation import Prepared, overfitting, prepare
 from plusx.result import Result
 from plusx.run_folder import RunFolder, table, typed
@@ -40,7 +38,12 @@ from plusx.training.progress import Progress
 
 @dataclass
 class Experiment:
-    """What one run works with, once all is decided."""
+    """What one run works with, once all is decided.
+
+    Attributes:
+        notes: Sentences that a person should read, in the console and in the report.
+        began: When the run began on the clock of time.perf_counter, sittings before a resume counted in.
+    """
 
     plan: Plan
     data: Dataset
@@ -49,6 +52,13 @@ class Experiment:
     training: Batches
     validation: Batches
     test: Batches
+    notes: tuple[str, ...]
+    began: float
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.began
 
 
 def run(
@@ -72,22 +82,21 @@ def run(
     look = asked.changes("input")
     prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
-    plan, notes = _decide(asked, prepared, device)
-    experiment = yield from _build(plan, prepared.dataset, device)
-    notes = (*experiment.data.notes, *notes)
-    screen = [*(yield from _first_screen(experiment)), *(Noted(note, "warning") for note in notes)]
+    prepared, plan, notes = decide(asked, prepared, device)
+    experiment = yield from _build(plan, prepared, device, (*prepared.dataset.notes, *notes), began)
+    screen: list[Event] = [*(yield from _first_screen(experiment, changes_by_hand(asked, prepared)))]
+    screen += [Noted(note, "warning") for note in experiment.notes]
     if dry:
         yield from screen
-        total = {"training": 0.0, "total": time.perf_counter() - began}
-        return Result(None, experiment.data.test_name, len(experiment.test.samples), None, plan, total, notes)
+        yield reporting.whole_plan(plan)
+        data, seconds = experiment.data, {"training": 0.0, "total": experiment.elapsed}
+        return Result(None, data.test_name, len(experiment.test.samples), None, plan, seconds, experiment.notes)
     folder = RunFolder.create(out, experiment.data.name, name)
     _describe(folder, experiment)
     for event in screen:
         yield _logged(folder, event)
     progress = Progress(experiment.network, plan.recipe)
-    save_state(folder, plan, progress)
-    yield from _train(experiment, progress, folder)
-    return (yield from _finish(experiment, progress, folder, notes, began))
+    return (yield from _go_on(experiment, progress, folder))
 
 
 def resume(path: Path) -> Generator[Event, None, Result]:
@@ -97,59 +106,59 @@ def resume(path: Path) -> Generator[Event, None, Result]:
         CheckpointError: There is no such run or its state cannot be read.
         DataError: The data are no longer those that the run began with.
     """
-    began = time.perf_counter()
     folder = RunFolder.open(path)
-    header, tensors, notes = read_state(folder)
-    plan = Plan.from_dict(header["plan"])
-    prepared = yield from prepare(plan.run, plan.input.max_pixels)
-    device = choose_device(plan.run.device, plan.run.precision, plan.run.threads)
-    experiment = yield from _build(plan, prepared.dataset, device)
+    state = read_state(folder)
+    began = time.perf_counter() - state.elapsed
+    plan = state.plan
+    prepared = yield from prepare(plan.run, plan.input.max_pixels, measure=False)
+    device = _same_device(plan, folder)
+    if plan.run.overfit_batches:
+        prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
+    experiment = yield from _build(plan, prepared, device, state.notes, began)
     check_same_data(folder, experiment.data)
     progress = Progress(experiment.network, plan.recipe)
-    progress.load_state_dict(header["progress"], tensors)
+    progress.load_state_dict(state.progress, state.tensors)
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"
-    notes = (*notes, f"resuming {folder.path} after {progress.epoch} epochs, at {place}")
-    for note in notes:
-        yield _logged(folder, Noted(note))
-    yield from _train(experiment, progress, folder)
-    return (yield from _finish(experiment, progress, folder, experiment.data.notes, began))
+    for note in state.warnings:
+        yield _logged(folder, Noted(note, "warning"))
+    yield _logged(folder, Noted(f"resuming {folder.path} after {progress.epoch} epochs, at {place}"))
+    return (yield from _go_on(experiment, progress, folder))
 
 
-def _decide(asked: Request, prepared: Prepared, device: Device) -> tuple[Plan, tuple[str, ...]]:
-    """Resolve the plan for this data and device, and mend what the data make impossible, with a sentence each."""
-    notes: list[str] = []
-    plan = resolve(asked, prepared.facts, prepared.statistics)
-    chosen = {"device": device.name, "precision": device.precision, "threads": device.threads}
-    plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
-    if plan.run.workers < 0:
-        workers = min(os.cpu_count() or 1, 8)
-        plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, workers=workers))
-    warning = stem_warning(plan.architecture, plan.input.height, plan.input.width)
-    if warning:
-        notes.append(warning)
-    samples = prepared.facts.samples
-    if plan.recipe.batch_size > samples:
-        notes.append(
-            f"the batch of {plan.recipe.batch_size} is larger than the {samples} training samples: "
-            f"all {samples} make one batch; a smaller --batch-size trains in more steps"
-        )
-        plan = dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, batch_size=samples))
-    if samples % plan.recipe.batch_size == 1 and samples > 1:
-        notes.append(
-            f"the last batch of an epoch would hold one sample, from which batch normalization cannot learn: "
-            f"it joins the batch before it ({samples} samples, batches of {plan.recipe.batch_size})"
-        )
-    if plan.run.overfit_batches:
-        off = {"flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none"}
-        plan = dataclasses.replace(plan, input=dataclasses.replace(plan.input, **off))
-    return plan, tuple(notes)
+def _same_device(plan: Plan, folder: RunFolder) -> Device:
+    try:
+        return choose_device(plan.run.device, plan.run.precision, plan.run.threads)
+    except UsageError as error:
+        raise UsageError(
+            f"the run {str(folder.path)!r} was computed on {plan.run.device!r}, which is not here; resume it where "
+            f"that is, or train anew: plusx train --config {typed(folder.config)} --device auto"
+        ) from error
 
 
-def _build(plan: Plan, data: Dataset, device: Device) -> Generator[Event, None, Experiment]:
+def _go_on(experiment: Experiment, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
+    """Train from wherever `progress` is to the end, and finish; what stops the run is in its log, too."""
+    try:
+        if progress.step == 0:
+            _save(experiment, progress, folder)
+        yield from _train(experiment, progress, folder)
+        return (yield from _finish(experiment, progress, folder))
+    except StorageError:
+        raise  # the log cannot be trusted to take another line
+    except PlusxError as error:
+        folder.log(str(error))
+        raise
+
+
+def _save(experiment: Experiment, progress: Progress, folder: RunFolder) -> None:
+    save_state(folder, experiment.plan, progress, experiment.notes, experiment.elapsed)
+
+
+def _build(
+    plan: Plan, prepared: Prepared, device: Device, notes: tuple[str, ...], began: float
+) -> Generator[Event, None, Experiment]:
     """Make the network and the batches that a plan describes."""
+    data = prepared.dataset
     torch.manual_seed(plan.run.seed)
-    if plan.run.overfit_batches:
-        data = overfitting(data, plan.run.overfit_batches * plan.recipe.batch_size)
     backbone = Backbone(plan.architecture)
     network = Network(backbone, plan.task.head(backbone))
     device.place(network)
@@ -163,34 +172,32 @@ def _build(plan: Plan, data: Dataset, device: Device) -> Generator[Event, None, 
             seed=plan.run.seed,
             training=training,
             workers=plan.run.workers,
+            shape=prepared.shape(data.split(split), plan.input.channels),
         )
 
-    experiment = Experiment(
-        plan, data, device, network, batches("train", training=True), batches("validation"), batches("test")
-    )
-    yield from experiment.training.load()
-    return experiment
+    training, validation, test = batches("train", training=True), batches("validation"), batches("test")
+    yield from training.load()
+    return Experiment(plan, data, device, network, training, validation, test, notes, began)
 
 
 def _train(experiment: Experiment, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
     """Train to the end of the recipe: score every epoch on validation, keep the best, save the state, heed signals."""
     plan = experiment.plan
     saved = time.monotonic()
-    epoch_began, waiting_before = progress.seconds, progress.waiting
     with listening() as stop:
         for _ in train(experiment.network, plan.task, experiment.training, plan.recipe, progress, experiment.device):
             if progress.epoch_ended:
-                progress.history[-1]["seconds"] = progress.seconds - epoch_began
-                progress.history[-1]["waiting"] = progress.waiting - waiting_before
-                epoch_began, waiting_before = progress.seconds, progress.waiting
+                *before, row = progress.history
+                row["seconds"] = progress.seconds - sum(one["seconds"] for one in before)
+                row["waiting"] = progress.waiting - sum(one["waiting"] for one in before)
                 yield from _score_epoch(experiment, progress, folder)
             elif not stop:
                 yield _step_done(experiment, progress)
             if stop or progress.epoch_ended or time.monotonic() - saved > plan.run.save_minutes * 60:
-                save_state(folder, plan, progress)
+                _save(experiment, progress, folder)
                 saved = time.monotonic()
             if stop:
-                _leave(stop, folder, progress)
+                raise _stopped(stop, folder, progress)
 
 
 def _step_done(experiment: Experiment, progress: Progress) -> Advanced:
@@ -225,9 +232,7 @@ def _score_epoch(experiment: Experiment, progress: Progress, folder: RunFolder) 
     yield _logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
 
 
-def _finish(
-    experiment: Experiment, progress: Progress, folder: RunFolder, notes: tuple[str, ...], began: float
-) -> Generator[Event, None, Result]:
+def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
     """Score the test split, once, with the best weights; write the scores and the report."""
     plan, data = experiment.plan, experiment.data
     best = Checkpoint.load(folder.best)
@@ -236,19 +241,19 @@ def _finish(
     predictions = yield from predict(network, plan.task, experiment.test, experiment.device, "test")
     evaluation = scoring.evaluate(predictions, data.test_name)
     scoring.write(evaluation, folder.path)
-    seconds = {"training": progress.seconds, "total": time.perf_counter() - began}
+    seconds = {"training": progress.seconds, "total": experiment.elapsed}
     yield Advanced("writing the report", 0, None, "pages")
-    result = Result(folder.path, data.test_name, evaluation.samples, evaluation, plan, seconds, notes)
+    result = Result(folder.path, data.test_name, evaluation.samples, evaluation, plan, seconds, experiment.notes)
     reporting.write_run_report(folder, result, data, progress, experiment.training, experiment.test, experiment.device)
     yield _logged(folder, reporting.last_screen(result, progress))
     return result
 
 
-def _first_screen(experiment: Experiment) -> Generator[Event, None, list[Section]]:
+def _first_screen(experiment: Experiment, by_hand: str) -> Generator[Event, None, list[Section]]:
     yield Advanced("measuring the speed", 0, None, "steps")
     plan, network, training, device = experiment.plan, experiment.network, experiment.training, experiment.device
     duration = reporting.expected_duration(plan, network, training, device)
-    return reporting.first_screen(plan, experiment.data, network, training, device, duration)
+    return reporting.first_screen(plan, experiment.data, network, training, device, duration, by_hand)
 
 
 def _describe(folder: RunFolder, experiment: Experiment) -> None:
@@ -264,14 +269,13 @@ def _describe(folder: RunFolder, experiment: Experiment) -> None:
     reporting.write_samples(folder, experiment.training)
 
 
-def _leave(stop: StopRequest, folder: RunFolder, progress: Progress) -> None:
+def _stopped(stop: StopRequest, folder: RunFolder, progress: Progress) -> Stopped:
     number = stop.signal or 0
     sentence = (
         f"stopped by {Stopped.names.get(number, f'signal {number}')} after epoch {progress.epoch}, step "
         f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {typed(folder.path)}"
     )
-    folder.log(sentence)
-    raise Stopped(number, sentence)
+    return Stopped(number, sentence)
 
 
 def _logged(folder: RunFolder, event: Event) -> Event:

@@ -49,7 +49,7 @@ class Run:
         strict: Whether a file that cannot be read is an error.
         limit_samples: At most so many samples of each split; 0 takes all.
         overfit_batches: Train and score on this many fixed batches, without augmentation; 0 is off.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "float32" or "bfloat16".
         threads: CPU threads; 0 takes all cores.
         workers: Processes that read images that do not fit in memory; -1 takes one a core, at most 8.

@@ -2,20 +2,21 @@
 
 import dataclasses
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from plusx.data import Dataset, Sample, read_dataset
+from plusx.data.in_order import in_order
 from plusx.data.split import split_dataset
 from plusx.data.survey import survey
 from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN, SMALL, DataFacts
-from plusx.errors import DataError
-from plusx.events import Event
+from plusx.errors import DataError, UsageError
+from plusx.events import Advanced, Event
 from plusx.inputs.image import ImageInput
-from plusx.inputs.statistics import statistics
+from plusx.inputs.statistics import PixelSums
 from plusx.plan import Run
 from plusx.random_streams import order
 
@@ -26,11 +27,24 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data that is ready to be planned for: samples with splits, what they are like, and their mean and deviation."""
+    """Data that is ready to be planned for.
+
+    Attributes:
+        dataset: The samples, with splits.
+        sizes: Height and width of every sample, by name.
+        facts: What the training split is like; nothing else may decide how it is trained on.
+        statistics: Mean and deviation a channel of the training images, in 0..1.
+    """
 
     dataset: Dataset
+    sizes: Mapping[str, tuple[int, int]]
     facts: DataFacts
     statistics: Statistics
+
+    def shape(self, samples: Sequence[Sample], channels: int) -> tuple[int, int, int] | None:
+        """Return the one (channels, height, width) of all these samples, or None if their sizes differ."""
+        found = {self.sizes[sample.name] for sample in samples}
+        return (channels, *found.pop()) if len(found) == 1 else None
 
 
 def reader_of(channels: int, max_pixels: int | None = None) -> ImageInput:
@@ -39,29 +53,42 @@ def reader_of(channels: int, max_pixels: int | None = None) -> ImageInput:
     return reader if max_pixels is None else dataclasses.replace(reader, max_pixels=max_pixels)
 
 
-def prepare(run: Run, max_pixels: int | None = None, channels: int | None = None) -> Generator[Event, None, Prepared]:
+def prepare(
+    run: Run, max_pixels: int | None = None, channels: int | None = None, *, measure: bool = True
+) -> Generator[Event, None, Prepared]:
     """Read and split a run's source.
 
     Args:
         run: The run.
         max_pixels: A file whose header claims more is set aside; the input's own limit if None.
         channels: As what the images will be read; chosen from the data if None.
+        measure: Whether mean and deviation are needed; ImageNet's or none stand there otherwise.
 
     Raises:
         DataError: The data cannot be trained on, or a file cannot be read and the run is strict.
-        UsageError: There is no such source.
+        UsageError: There is no such source, or the samples are limited to fewer than there are classes.
     """
     data_root = Path(run.data_root) if run.data_root else None
     dataset = yield from read_dataset(run.source, data_root=data_root, download=run.download)
-    dataset, facts = yield from survey(dataset, reader_of(1, max_pixels).inspect, workers=os.cpu_count() or 1)
+    dataset, found = yield from survey(dataset, reader_of(1, max_pixels).inspect, workers=os.cpu_count() or 1)
+    facts = {sample.name: fact for sample, fact in zip(dataset.samples, found, strict=True)}
     if run.strict:
         refuse_rejected(dataset)
     dataset = split_dataset(dataset, seed=run.seed, validation=run.validation, test=run.test)
     if run.limit_samples:
+        if run.limit_samples < len(dataset.classes):
+            raise UsageError(
+                f"limit_samples is {run.limit_samples}, but there are {len(dataset.classes)} classes, "
+                "each of which needs a sample to be learned; give at least as many"
+            )
         dataset = limited(dataset, run.limit_samples, run.seed)
     training = dataset.split("train")
-    summary = DataFacts.of(facts, len(training), dataset.classes)
-    return Prepared(dataset, summary, _statistics(training, summary, channels or summary.channels))
+    summary = DataFacts.of([facts[sample.name] for sample in training], dataset.classes)
+    sizes = {name: (fact.height, fact.width) for name, fact in facts.items()}
+    wanted = channels or summary.channels
+    if (wanted == 3 and max(summary.height, summary.width) > SMALL) or not measure:
+        return Prepared(dataset, sizes, summary, (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    return Prepared(dataset, sizes, summary, (yield from _statistics(training, wanted)))
 
 
 def refuse_rejected(dataset: Dataset) -> None:
@@ -93,17 +120,26 @@ def limited(dataset: Dataset, count: int, seed: int) -> Dataset:
     return dataclasses.replace(dataset, samples=tuple(dataset.samples[index] for index in sorted(kept)))
 
 
-def overfitting(dataset: Dataset, count: int) -> Dataset:
+def overfitting(prepared: Prepared, count: int) -> Prepared:
     """Keep the first `count` training samples, the classes taking turns, and score on these same ones."""
+    dataset = prepared.dataset
     few = limited(dataclasses.replace(dataset, samples=dataset.split("train")), count, seed=0).samples
     copies = [dataclasses.replace(sample, split=split) for split in ("train", "validation", "test") for sample in few]
-    return dataclasses.replace(dataset, samples=tuple(copies), test_name="train")
+    return dataclasses.replace(
+        prepared,
+        dataset=dataclasses.replace(dataset, samples=tuple(copies), test_name="train"),
+        facts=dataclasses.replace(prepared.facts, samples=len(few)),
+    )
 
 
-def _statistics(training: Sequence[Sample], facts: DataFacts, channels: int) -> Statistics:
-    """Mean and deviation a channel: of the training images where they are small, else ImageNet's, as is the custom."""
-    if channels == 3 and max(facts.height, facts.width) > SMALL:
-        return IMAGENET_MEAN, IMAGENET_DEVIATION
+def _statistics(training: Sequence[Sample], channels: int) -> Generator[Event, None, Statistics]:
+    """Measure mean and deviation a channel of the training images, or of evenly chosen ones where they are many."""
     places = np.linspace(0, len(training) - 1, min(len(training), STATISTICS_SAMPLES)).round().astype(int)
-    reader = reader_of(channels)
-    return statistics([reader.read(training[place].source) for place in places.tolist()])
+    chosen = [training[place].source for place in places.tolist()]
+    threads = 1 if isinstance(chosen[0], np.ndarray) else os.cpu_count() or 1
+    sums = PixelSums()
+    for done, image in enumerate(in_order(reader_of(channels).read, chosen, threads), start=1):
+        sums.add(image)
+        if done % 100 == 0:
+            yield Advanced("measuring mean and deviation", done, len(chosen))
+    return sums.statistics()

@@ -16,6 +16,7 @@ from torch import nn
 from plusx import random_streams
 from plusx.data import Dataset, Sample
 from plusx.data.batches import Batches
+from plusx.data.dataset import rejected_words
 from plusx.device import Device
 from plusx.evaluation.complexity import complexity, layer_table
 from plusx.evaluation.evaluate import Evaluation
@@ -34,6 +35,7 @@ PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow", "scikit-learn", 
 SHEET = 32  # augmented samples on the sheet
 MISTAKES = 24  # most confident mistakes in the report
 TIMED_STEPS = 3
+PATIENCE = 5.0  # seconds after which no further step is timed
 AUGMENTATIONS = {
     "flip": "mirrored left to right",
     "pad_and_crop": "padded and cropped",
@@ -66,14 +68,20 @@ def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: De
     stamps = [time.perf_counter()]
     for _ in train(trial.network, plan.task, batches, plan.recipe, trial, device):
         stamps.append(time.perf_counter())
-        if trial.step == TIMED_STEPS or trial.epoch_ended:
+        if trial.step == TIMED_STEPS or trial.epoch_ended or stamps[-1] - stamps[0] > PATIENCE:
             break
     torch.set_rng_state(state)
     return min(later - earlier for earlier, later in pairwise(stamps)) * len(batches)
 
 
 def first_screen(
-    plan: Plan, data: Dataset, network: nn.Module, batches: Batches, device: Device, duration: tuple[str, str]
+    plan: Plan,
+    data: Dataset,
+    network: nn.Module,
+    batches: Batches,
+    device: Device,
+    duration: tuple[str, str],
+    by_hand: str = "",
 ) -> list[Section]:
     """Say what will be trained on what, and how, before it begins."""
     recipe, look = plan.recipe, plan.input
@@ -88,8 +96,7 @@ def first_screen(
         ("a class", f"{balance} training samples"),
     ]
     if data.rejected:
-        first = data.rejected[0]
-        rows.append(("set aside", f"{len(data.rejected):,} files (rejected.csv); {first.name!r} {first.reason}"))
+        rows.append(("set aside", rejected_words(data.rejected)))
     cost = complexity(network, (look.channels, look.height, look.width))
     augmentation = [words for name, words in AUGMENTATIONS.items() if getattr(look, name)]
     augmentation += [look.policy] if look.policy != "none" else []
@@ -117,9 +124,18 @@ def first_screen(
                 ("batches", held),
                 duration,
                 ("seed", str(plan.run.seed)),
+                *([("by hand", by_hand)] if by_hand else []),
             ),
         ),
     ]
+
+
+def whole_plan(plan: Plan) -> Section:
+    """Every field of a plan, as config.yaml holds it."""
+    parts = plan.to_dict()
+    parts["task"]["classes"] = f"{len(plan.task.classes)} names"
+    rows = [(f"{part}.{name}", str(value)) for part, fields in parts.items() for name, value in fields.items()]
+    return Section("Plan", tuple(rows))
 
 
 def expected_duration(plan: Plan, network: Network, batches: Batches, device: Device) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import shlex
 import time
@@ -116,7 +117,14 @@ class RunFolder:
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.csv and metrics.jsonl: a row an epoch, the same numbers in both."""
         self.write("metrics.csv", table(history))
-        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+        self.write("metrics.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in history))
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no word for what is not a number."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
 
 
 def typed(path: Path | None) -> str:

@@ -1,5 +1,6 @@
 """The state of a run on disk: saved whole, the one before kept, read back exactly, and only with the same data."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -28,18 +29,45 @@ def check_same_data(folder: RunFolder, data: Dataset) -> None:
         )
 
 
-def save_state(folder: RunFolder, plan: Plan, progress: Progress) -> None:
+@dataclass(frozen=True)
+class State:
+    """What was saved of a run.
+
+    Attributes:
+        plan: What is run.
+        progress: The plain values of its progress.
+        tensors: The tensors of its progress.
+        notes: Sentences about the run that its report shows.
+        elapsed: Seconds since the run began, pauses left out.
+        warnings: Sentences about the state itself: damaged, or saved under other versions.
+    """
+
+    plan: Plan
+    progress: dict[str, Any]
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...]
+    elapsed: float
+    warnings: tuple[str, ...]
+
+
+def save_state(folder: RunFolder, plan: Plan, progress: Progress, notes: tuple[str, ...], elapsed: float) -> None:
     """Write the whole state, and keep the one before it.
 
     Raises:
         StorageError: It could not be written; the states that stood there still do.
     """
     values, tensors = progress.state_dict()
-    header = {"plan": plan.to_dict(), "progress": values, "versions": reporting.versions()}
+    header = {
+        "plan": plan.to_dict(),
+        "progress": values,
+        "versions": reporting.versions(),
+        "notes": list(notes),
+        "elapsed": elapsed,
+    }
     write_tensors(folder.state, KIND, header, tensors, keep=folder.previous_state)
 
 
-def read_state(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
+def read_state(folder: RunFolder) -> State:
     """Read the newest state that is whole.
 
     Raises:
@@ -50,9 +78,20 @@ def read_state(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor], tu
             f"the run {str(folder.path)!r} has saved no state yet, so it cannot be resumed; "
             f"train it anew: plusx train --config {typed(folder.config)}"
         )
+    warnings: list[str] = []
     try:
-        return *read_tensors(folder.state, KIND), ()
+        header, tensors = read_tensors(folder.state, KIND)
     except CheckpointError as error:
         if not folder.previous_state.exists():
             raise
-        return *read_tensors(folder.previous_state, KIND), (f"{error}; going on from the state before it",)
+        header, tensors = read_tensors(folder.previous_state, KIND)
+        warnings.append(f"{error}; going on from the state before it")
+        folder.state.unlink(missing_ok=True)  # or the next save would keep it in the place of the good one
+    now = reporting.versions()
+    changed = [f"{name} {then} -> {now[name]}" for name, then in header["versions"].items() if now.get(name) != then]
+    if changed:
+        warnings.append(
+            f"saved under other versions ({', '.join(changed)}): the bits may differ from the unbroken run's"
+        )
+    notes = tuple(header["notes"])
+    return State(Plan.from_dict(header["plan"]), header["progress"], tensors, notes, header["elapsed"], tuple(warnings))

@@ -24,7 +24,7 @@ RUN = {
 }
 PARTS = {
     "epochs": st.integers(10, 1000),
-    "batch_size": st.integers(1, 4096),
+    "batch_size": st.integers(2, 4096),
     "optimizer": st.sampled_from(list(OPTIMIZERS)),
     "schedule": st.sampled_from(list(SCHEDULES)),
     "learning_rate": st.floats(0.01, 100),

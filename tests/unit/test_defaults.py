@@ -18,7 +18,7 @@ def test_small_images_of_one_size_keep_it_and_get_a_small_network(height, width)
     found = chosen(height, width)
     assert (found.input["height"], found.input["width"]) == (height, width)
     assert (found.model, found.recipe) == ("resnet20", "small")
-    assert found.input["pad_and_crop"] == max(1, round(min(height, width) / 8))
+    assert found.input["pad_and_crop"] == max(1, round(min(height, width) / 16))
     assert "random_resized_crop" not in found.input
 
 
@@ -66,9 +66,9 @@ def test_large_sets_get_fewer_epochs_and_small_ones_a_smaller_batch():
 
 def test_facts_of_images_are_medians_and_the_most_colorful():
     images = [Facts(1, 10, 30, ""), Facts(3, 20, 30, ""), Facts(1, 90, 33, "")]
-    found = DataFacts.of(images, 2, ("a", "b"))
-    assert (found.samples, found.channels, found.height, found.width, found.one_size) == (2, 3, 20, 30, False)
-    assert DataFacts.of(images[:1] * 3, 3, ("a", "b")).one_size
+    found = DataFacts.of(images, ("a", "b"))
+    assert (found.samples, found.channels, found.height, found.width, found.one_size) == (3, 3, 20, 30, False)
+    assert DataFacts.of(images[:1] * 3, ("a", "b")).one_size
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_facts_of_images_are_medians_and_the_most_colorful():
 )
 def test_channels_are_gray_color_or_the_arrays_own(channels, read_as):
     images = [Facts(count, 8, 8, "") for count in channels]
-    assert DataFacts.of(images, 1, ("a", "b")).channels == read_as
+    assert DataFacts.of(images, ("a", "b")).channels == read_as

@@ -49,7 +49,7 @@ def test_threads_are_set_and_told():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("gpu",), "no device is called 'gpu'; expected auto, cpu, cuda, cuda:N or mps"),
+        (("gpu",), "no device is called 'gpu'; expected auto, cpu, cuda or cuda:N"),
         (("cuda:x",), "no device is called 'cuda:x'"),
         (("",), "no device is called ''"),
         (("cuda",), "device 'cuda' is not here: torch sees 0 NVIDIA GPUs; use --device cpu"),
@@ -65,9 +65,8 @@ def test_what_is_not_here_is_one_sentence(hardware, arguments, words):
         choose_device(*arguments)
 
 
-def test_no_apple_gpu_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="this torch sees no Apple GPU"):
+def test_other_kinds_of_device_are_one_sentence():
+    with pytest.raises(UsageError, match="device 'mps' is not supported; expected auto, cpu, cuda or cuda:N"):
         choose_device("mps")
 
 

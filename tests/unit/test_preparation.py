@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from plusx.data import Dataset, Sample
-from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN
+from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN, DataFacts
 from plusx.errors import DataError
 from plusx.events import Advanced, result_of
 from plusx.plan import Run
-from plusx.preparation import limited, overfitting, prepare, reader_of, refuse_rejected
+from plusx.preparation import Prepared, limited, overfitting, prepare, reader_of, refuse_rejected
 
 
 def run(root, **options):
@@ -112,7 +112,11 @@ def test_a_run_with_a_limit_has_so_many(image_folder):
 
 
 def test_overfitting_scores_on_the_very_samples_it_trains_on():
-    few = overfitting(dataset({"train": 10, "validation": 5, "test": 5}), 6)
+    facts = DataFacts(30, 1, 2, 2, one_size=True, classes=("0", "1", "2"))
+    whole = Prepared(dataset({"train": 10, "validation": 5, "test": 5}), {}, facts, ((0.5,), (0.5,)))
+    overfitted = overfitting(whole, 6)
+    few = overfitted.dataset
+    assert overfitted.facts.samples == 6
     splits = {split: [sample.name for sample in few.split(split)] for split in ("train", "validation", "test")}
     assert splits["train"] == splits["validation"] == splits["test"]
     assert len(splits["train"]) == 6

@@ -78,7 +78,7 @@ def test_unequal_classes_and_files_that_were_set_aside_are_told(data):
     rejected = (Rejected("x.png", "is empty"), Rejected("y.png", "is truncated"))
     rows = screen(dataclasses.replace(data, samples=fewer, rejected=rejected))
     assert rows["Data", "a class"] == "2 to 4 training samples"
-    assert rows["Data", "set aside"] == "2 files (rejected.csv); 'x.png' is empty"
+    assert rows["Data", "set aside"] == "2 files were set aside: 'x.png' is empty; 'y.png' is truncated"
 
 
 def test_many_classes_are_not_all_listed(data):

@@ -135,4 +135,5 @@ def stretched(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
         raise UnreadableImage("holds values that are infinite or not a number", name)
     low = numbers.min()
     span = numbers.max() - low
-    return np.rint((numbers - low) * (255 / span if span > 0 else 0.0)).astype(np.uint8)
+    # Divided by the span before anything is multiplied: 255 / span would be infinite for the smallest spans there are.
+    return np.rint((numbers - low) / (span if span > 0 else 1.0) * 255).astype(np.uint8)

@@ -53,7 +53,7 @@ def train(
         scores to `progress.record`; the best checkpoint, plateau and early stopping rest on them.
 
     Raises:
-        Diverged: The loss is not finite; the weights are those before the step.
+        Diverged: The loss or a gradient is not finite; the weights are those before the step.
         PlusxError: An epoch ended and `record` was not called though the recipe needs the scores.
     """
     device = device or Device()
@@ -89,14 +89,17 @@ def _step(task: Task, batch: Batch, recipe: Recipe, progress: Progress, device: 
         losses = task.losses(outputs, targets)
     loss = torch.stack(list(losses.values())).sum()
     loss.backward()
-    limit = recipe.gradient_clip or float("inf")
-    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit) if recipe.gradient_clip else loss.detach()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
     if not torch.isfinite(norm + loss.detach()):
         optimizer.zero_grad()
         raise Diverged(
-            f"the loss became {loss.item():.3g} in step {progress.step + 1} (epoch {progress.epoch + 1}) at learning "
-            f"rate {rate:.3g}; use a lower --learning-rate, more --warmup-epochs or --gradient-clip 1"
+            f"the loss became {loss.item():.3g} and the gradients' norm {norm.item():.3g} in step {progress.step + 1} "
+            f"(epoch {progress.epoch + 1}) at learning rate {rate:.3g}; use a lower --learning-rate, more "
+            "--warmup-epochs or --gradient-clip 1"
         )
+    if recipe.gradient_clip:
+        torch.nn.utils.clip_grads_with_norm_(network.parameters(), recipe.gradient_clip, norm)
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from plusx.training.recipe import Recipe
 
-ONE_CYCLE_START = 1 / 25  # Smith and Topin's rise begins here; its share of the training if no warm-up is named:
+ONE_CYCLE_START = 1 / 25  # where the rise begins, as in torch's OneCycleLR; its share of the training by default:
 ONE_CYCLE_RISE = 0.25
 
 

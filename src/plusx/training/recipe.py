@@ -82,8 +82,10 @@ class Recipe:
         """Check every number; raises UsageError with what was found and what was expected."""
         look_up("optimizer", self.optimizer, OPTIMIZERS)
         look_up("schedule", self.schedule, SCHEDULES)
-        for name in ("epochs", "batch_size"):
-            _expect(name, getattr(self, name), getattr(self, name) >= 1, "a whole number of at least 1")
+        _expect("epochs", self.epochs, self.epochs >= 1, "a whole number of at least 1")
+        _expect(
+            "batch_size", self.batch_size, self.batch_size >= 2, "at least 2: batch normalization cannot learn from one"
+        )
         _expect("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         for name in ("weight_decay", "warmup_epochs", "patience", "gradient_clip", "early_stopping"):
             _expect(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")

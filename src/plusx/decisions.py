@@ -1,0 +1,75 @@
+"""The last decisions of a plan: what this device and these data make of it, each with a sentence where it matters."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from plusx.data import NAMES
+from plusx.device import Device
+from plusx.network.architectures import stem_warning
+from plusx.plan import Plan, Request, resolve
+from plusx.preparation import Prepared, overfitting
+
+NO_AUGMENTATION = {"flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none"}
+
+
+def decide(asked: Request, prepared: Prepared, device: Device) -> tuple[Prepared, Plan, tuple[str, ...]]:
+    """Resolve the plan for this data and device, and mend what the data make impossible.
+
+    Returns:
+        The data (where batches are overfitted only these), the plan, and sentences that a person should read.
+
+    Raises:
+        UsageError: A value cannot be used with this data.
+    """
+    notes: list[str] = []
+    plan = resolve(asked, prepared.facts, prepared.statistics)
+    if asked.run.overfit_batches:
+        prepared = overfitting(prepared, asked.run.overfit_batches * plan.recipe.batch_size)
+        options = {"batch_size": plan.recipe.batch_size, **NO_AUGMENTATION, **asked.options}
+        plan = resolve(dataclasses.replace(asked, options=options), prepared.facts, prepared.statistics)
+    places = {"source": _absolute(plan.run.source), "data_root": _absolute(plan.run.data_root)}
+    chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
+    plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
+    if plan.run.workers < 0:
+        workers = min(os.cpu_count() or 1, 8)
+        plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, workers=workers))
+    warning = stem_warning(plan.architecture, plan.input.height, plan.input.width)
+    if warning:
+        notes.append(warning)
+    samples = prepared.facts.samples
+    if plan.recipe.batch_size > samples:
+        notes.append(
+            f"the batch of {plan.recipe.batch_size} is larger than the {samples} training samples: "
+            f"all {samples} make one batch; a smaller --batch-size trains in more steps"
+        )
+        plan = dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, batch_size=samples))
+    if samples % plan.recipe.batch_size == 1 and samples > 1:
+        notes.append(
+            f"the last batch of an epoch would hold one sample, from which batch normalization cannot learn: "
+            f"it joins the batch before it ({samples} samples, batches of {plan.recipe.batch_size})"
+        )
+    return prepared, plan, tuple(notes)
+
+
+def _absolute(place: str) -> str:
+    """A folder or a file as it is found from anywhere; a data set's name as it is."""
+    path = Path(place).expanduser()
+    return str(path.absolute()) if place and place not in NAMES and path.exists() else place
+
+
+def changes_by_hand(asked: Request, prepared: Prepared) -> str:
+    """Say which fields the user changed, and what they would have been: "epochs 3 (10)"."""
+    if not asked.options and not asked.config:
+        return ""
+    bare = dataclasses.replace(asked, config={}, options={})
+    without = _flat(resolve(bare, prepared.facts, prepared.statistics).to_dict())
+    now = _flat(resolve(asked, prepared.facts, prepared.statistics).to_dict())
+    return ", ".join(
+        f"{name.split('.')[1]} {now[name]} ({without[name]})" for name in now if now[name] != without[name]
+    )
+
+
+def _flat(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
