@@ -44,9 +44,8 @@ def measure(name: str, data_root: str) -> dict[str, object]:
         accuracy, seconds = result["scores"]["accuracy"], result["seconds"]
         runs.append({"seed": seed, "samples": result["samples"], "accuracy": accuracy, "seconds": seconds})
         low, high, value = (100 * accuracy[key] for key in ("low", "high", "value"))
-        print(
-            f"plusx {' '.join(words)}: {value:.2f} % (95 % interval {low:.2f} to {high:.2f}), {seconds['training']:.0f} s"
-        )
+        within = f"95 % interval {low:.2f} to {high:.2f}"
+        print(f"plusx {' '.join(words)}: {value:.2f} % ({within}), {seconds['training']:.0f} s of training", flush=True)
     values = [100 * run["accuracy"]["value"] for run in runs]
     margin = STUDENT_T * stdev(values) / len(values) ** 0.5
     print(f"{name}: mean {mean(values):.2f} % ± {margin:.2f} over seeds {', '.join(map(str, SEEDS))}")
