@@ -162,6 +162,16 @@ def test_an_option_by_hand_changes_that_field_only(photos: Path, capsys: pytest.
     assert after == before
 
 
+def test_a_dry_run_shows_the_plan_and_what_was_changed_by_hand(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(photos), "--recipe", "small", "--epochs", "3", "--dry-run"]) == 0
+    lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    assert any(line.startswith("by hand epochs 3 (") for line in lines)
+    assert "recipe.epochs 3" in lines
+    assert "recipe.weight_decay 0.0005" in lines
+
+
 def test_overfitting_a_batch_scores_on_it(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = json_of(
         capsys,

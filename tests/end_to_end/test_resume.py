@@ -1,5 +1,6 @@
 """A run that is stopped or killed anywhere, and resumed, ends with the bits of the unbroken run."""
 
+import json
 import os
 import random
 import signal
@@ -98,6 +99,19 @@ def test_a_torn_state_falls_back_to_the_one_before(unbroken: tuple[str, Path], t
     assert_same_bits(run, whole)
     if state.exists():
         assert "going on from the state before it" in (run / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_resumed_run_keeps_its_notes_and_its_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "resnet18", "--epochs", "1", "--limit-samples", "60", "--threads", "1", "--out", str(tmp_path)]
+    assert main(["train", "digits", *words, "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert main(["resume", str(tmp_path / "digits-1"), "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert any("resnet20 is the better model" in note for note in before["notes"])
+    assert after["notes"] == before["notes"]
+    assert after["scores"] == before["scores"]
+    assert after["seconds"]["training"] == before["seconds"]["training"]
+    assert after["seconds"]["total"] > before["seconds"]["training"]
 
 
 def test_resuming_a_finished_run_scores_it_again(unbroken: tuple[str, Path]) -> None:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from plusx.data import Dataset, Sample
 from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN, DataFacts
-from plusx.errors import DataError
+from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, result_of
 from plusx.plan import Run
 from plusx.preparation import Prepared, limited, overfitting, prepare, reader_of, refuse_rejected
@@ -55,6 +55,21 @@ def test_statistics_are_of_the_training_split_only(image_folder):
         Image.fromarray(np.full((12, 12, 3), 255, np.uint8)).save(path)
     mean, _ = result_of(prepare(run(root))).statistics
     assert all(0.4 < value < 0.6 for value in mean)
+
+
+def test_only_training_images_decide_size_and_channels(image_folder):
+    root = image_folder({"train/a": 5, "train/b": 5, "val/a": 2, "val/b": 2, "test/a": 2, "test/b": 2})
+    for path in root.glob("train/*/*.png"):
+        Image.fromarray(np.zeros((100, 90), np.uint8)).save(path)
+    for path in [*root.glob("val/*/*.png"), *root.glob("test/*/*.png")]:
+        Image.fromarray(np.zeros((400, 400, 3), np.uint8)).save(path)
+    facts = result_of(prepare(run(root))).facts
+    assert (facts.height, facts.width, facts.channels, facts.one_size) == (100, 90, 1, True)
+
+
+def test_a_limit_below_the_number_of_classes_is_refused():
+    with pytest.raises(UsageError, match="limit_samples is 5, but there are 10 classes"):
+        result_of(prepare(Run("digits", limit_samples=5)))
 
 
 def test_photos_are_normalized_as_is_the_custom(image_folder):

@@ -22,6 +22,7 @@ T = TypeVar("T")
 NAME_WIDTH = 12  # cells; the longest name of the first screen, so that its sections stand in line
 INDENT = "  "
 NOTES = {"info": ("note", "bold cyan"), "warning": ("warning", "bold yellow"), "error": ("error", "bold red")}
+LONG_EPOCH = 5.0  # seconds; in shorter epochs a moment of waiting is a large share, and no matter
 WAITING = 0.1  # of an epoch; above this share, waiting for data is worth advice
 ADVICE = (
     "{share:.0f} % of this epoch was spent waiting for images; more --workers, or smaller images (--image-size), make "
@@ -115,7 +116,7 @@ class Screen:
         )
         line = Text(right_aligned(cells, widths))
         self.line(line.append("  best", "bold green") if event.best else line)
-        if share > WAITING and not self.advised:
+        if share > WAITING and seconds > LONG_EPOCH and not self.advised:
             self.advised = True
             note(self.console, "info", ADVICE.format(share=100 * share))
 
