@@ -7,6 +7,7 @@ validation, keep the best -> after the loop, once: the test split with the best 
 ignore them.
 """
 
+import dataclasses
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -83,6 +84,7 @@ def run(
     prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
     prepared, plan, notes = decide(asked, prepared, device)
+    device = dataclasses.replace(device, precision=plan.run.precision)
     experiment = yield from _build(plan, prepared, device, (*prepared.dataset.notes, *notes), began)
     screen: list[Event] = [*(yield from _first_screen(experiment, changes_by_hand(asked, prepared)))]
     screen += [Noted(note, "warning") for note in experiment.notes]

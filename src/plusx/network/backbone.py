@@ -18,6 +18,16 @@ from plusx.network.shortcuts import SHORTCUTS
 from plusx.network.stems import STEMS
 
 
+def strides_of(architecture: Architecture) -> tuple[int, ...]:
+    """Return by what each stage's feature map is smaller than the image: the stem's stride, then twice as much a stage.
+
+    Raises:
+        UsageError: The architecture names a stem that does not exist.
+    """
+    stem = look_up("stem", architecture.stem, STEMS).stride
+    return tuple(stem * 2**stage for stage in range(len(architecture.depths)))
+
+
 class Backbone(nn.Module):
     """A stem and stages of blocks, with initial weights drawn from torch's global random stream.
 
@@ -43,17 +53,15 @@ class Backbone(nn.Module):
         self.stem = look_up("stem", architecture.stem, STEMS)(architecture.channels_in, architecture.widths[0])
         self.stages = nn.ModuleList()
         channels_in, step = architecture.widths[0], 1
-        strides: list[int] = []
         for depth, width in zip(architecture.depths, architecture.widths, strict=True):
             stage = nn.Sequential()
             for position in range(depth):
                 stage.append(block(channels_in, width, step if position == 0 else 1, shortcut))
                 channels_in = width * block.expansion
             self.stages.append(stage)
-            strides.append(step * (strides[-1] if strides else self.stem.stride))
             step = 2
         self.channels = tuple(width * block.expansion for width in architecture.widths)
-        self.strides = tuple(strides)
+        self.strides = strides_of(architecture)
         initialize(self)
         if architecture.zero_last_norm:
             zero_last_norms(self.blocks())

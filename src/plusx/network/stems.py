@@ -5,8 +5,6 @@ He et al. 2015, arXiv:1512.03385, table 1 (ImageNet) and section 4.2 (CIFAR-10).
 Shape letters: B batch, C channels, H height, W width.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from plusx.network import layers
@@ -47,8 +45,8 @@ class SmallStem(nn.Module):
 
 Stem = ImageNetStem | SmallStem
 
-STEMS: dict[str, Callable[[int, int], Stem]] = {
+STEMS: dict[str, type[Stem]] = {
     "imagenet": ImageNetStem,
     "small": SmallStem,
 }
-"""From (channels_in, channels) to a module whose `stride` says by what it divides the image."""
+"""Modules made from (channels_in, channels), whose `stride` says by what they divide the image."""

@@ -1,0 +1,102 @@
+import dataclasses
+
+import pytest
+from torch import nn
+
+from plusx.data import Dataset
+from plusx.decisions import changes_by_hand, decide, halves_single_pixels
+from plusx.defaults import DataFacts
+from plusx.device import Device
+from plusx.network.architectures import ARCHITECTURES
+from plusx.network.backbone import Backbone
+from plusx.plan import request
+from plusx.preparation import Prepared
+
+DEVICE = Device("cpu", "bfloat16", channels_last=True, threads=2)
+
+
+def prepared(samples=500, side=8, channels=1):
+    facts = DataFacts(samples, channels, side, side, one_size=True, classes=("a", "b"))
+    return Prepared(Dataset("d", "d", ("a", "b"), ()), {}, facts, ((0.5,) * channels, (0.5,) * channels))
+
+
+def test_a_small_network_keeps_the_devices_precision():
+    _, plan, notes = decide(request("digits"), prepared(), DEVICE)
+    assert (plan.run.precision, plan.run.device, plan.run.threads) == ("bfloat16", "cpu", 2)
+    assert plan.run.workers >= 1
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "halves"),
+    [
+        ("resnet18", 16, True),
+        ("resnet18", 17, False),
+        ("resnet20", 2, True),
+        ("resnet20", 3, False),
+        ("resnet18", 8, True),
+    ],
+)
+def test_float32_is_used_where_a_single_pixel_would_be_halved(model, side, halves):
+    _, plan, notes = decide(request("digits", options={"model": model}), prepared(side=side), DEVICE)
+    assert halves_single_pixels(plan) is halves
+    assert plan.run.precision == ("float32" if halves else "bfloat16")
+    assert any("so float32 is used" in note for note in notes) is halves
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet20", "resnet50"])
+def test_single_pixels_are_halved_exactly_where_a_map_says_so(name):
+    """The rule is held against the maps themselves: which 3x3 convolutions of stride 2 see one pixel?"""
+    import torch
+
+    architecture = dataclasses.replace(ARCHITECTURES[name], channels_in=1)
+    network = Backbone(architecture).eval()
+    for side in (2, 3, 4, 8, 16, 17, 32, 33):
+        seen: list[int] = []
+
+        def note(module, given, out, seen=seen):
+            seen.append(min(given[0].shape[-2:]))
+
+        hooks = [
+            part.register_forward_hook(note)
+            for part in network.stages.modules()
+            if isinstance(part, nn.Conv2d) and part.stride == (2, 2) and part.kernel_size == (3, 3)
+        ]
+        with torch.inference_mode():
+            network(torch.zeros(1, 1, side, side))
+        for hook in hooks:
+            hook.remove()
+        _, plan, _ = decide(request("digits", options={"model": name}), prepared(side=side), DEVICE)
+        assert halves_single_pixels(plan) is (1 in seen), side
+
+
+def test_what_was_changed_by_hand_is_said_with_what_it_would_have_been():
+    asked = request("digits", options={"epochs": 3, "flip": True})
+    assert changes_by_hand(asked, prepared()) == "flip True (False), epochs 3 (100)"
+    assert changes_by_hand(request("digits"), prepared()) == ""
+
+
+def test_overfitting_trains_long_enough_on_its_few_samples():
+    asked = request("digits", options={"overfit_batches": 1, "flip": True})
+    _, plan, _ = decide(dataclasses.replace(asked), whole(), DEVICE)
+    assert plan.recipe.epochs == 100
+    assert plan.input.pad_and_crop == 0
+    assert plan.input.flip
+
+
+def whole():
+    import numpy as np
+
+    from plusx.data import Sample
+
+    pixels = np.zeros((8, 8), np.uint8)
+    samples = tuple(Sample(str(number), pixels, number % 2, "train") for number in range(500))
+    return dataclasses.replace(prepared(), dataset=Dataset("d", "d", ("a", "b"), samples))
+
+
+def test_a_batch_larger_than_the_data_and_a_last_batch_of_one_are_told():
+    _, plan, notes = decide(request("digits", options={"batch_size": 600}), prepared(), DEVICE)
+    assert plan.recipe.batch_size == 500
+    assert "larger than the 500 training samples" in notes[0]
+    _, plan, notes = decide(request("digits", options={"batch_size": 499}), prepared(), DEVICE)
+    assert "would hold one sample" in notes[0]
