@@ -236,11 +236,14 @@ def test_a_download_tells_what_each_address_did(tmp_path, server):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "shape"), [("mnist", (28, 28)), ("cifar10", (32, 32, 3))])
-def test_the_real_ones(name, shape):
-    if "PLUSX_TEST_DATA" not in os.environ:
-        pytest.skip("PLUSX_TEST_DATA does not name the folder of the big data sets")
-    dataset = result_of(read_dataset(name, data_root=Path(os.environ["PLUSX_TEST_DATA"])))
+@pytest.mark.parametrize(
+    ("name", "place", "shape"), [("mnist", "MNIST/raw", (28, 28)), ("cifar10", "cifar-10-batches-py", (32, 32, 3))]
+)
+def test_the_real_ones(name, place, shape):
+    root = Path(os.environ.get("PLUSX_TEST_DATA", ""))
+    if not (root / place).is_dir():
+        pytest.skip(f"PLUSX_TEST_DATA does not name a folder that holds {place}")
+    dataset = result_of(read_dataset(name, data_root=root))
     assert len(dataset.classes) == 10
     assert len(dataset.split("test")) == 10000
     assert len(dataset.split("train")) == {"mnist": 60000, "cifar10": 50000}[name]
