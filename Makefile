@@ -45,4 +45,4 @@ bench: $(STAMP) ## Run the benchmarks (SETS="digits mnist cifar10", DATA=their f
 	$(BIN)/python benchmarks/readme.py
 
 clean: ## Remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) build dist .import_linter_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov

@@ -1,4 +1,4 @@
-"""plusx: residual networks, y = F(x) + x, from a folder of data to a deployed model.
+"""plusx: residual networks, y = F(x) + x, from a folder of images to a trained network.
 
 The public names are below; each is imported when it is first used, so `import plusx` loads no torch.
 """

@@ -130,6 +130,8 @@ def evaluate(
         raise DataError(
             f"{str(file)!r} is not in a run's folder, so its test split is not known; name a source to score"
         )
+    for text in dataset.notes:
+        yield Noted(text)
     if strict:
         refuse_rejected(dataset)
     if dataset.rejected:

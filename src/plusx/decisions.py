@@ -7,6 +7,7 @@ from typing import Any
 
 from plusx.data import NAMES
 from plusx.device import Device
+from plusx.errors import UsageError
 from plusx.network.architectures import stem_warning
 from plusx.network.backbone import strides_of
 from plusx.plan import Plan, Request, resolve
@@ -28,16 +29,20 @@ def decide(asked: Request, prepared: Prepared, device: Device) -> tuple[Prepared
     plan = resolve(asked, prepared.facts, prepared.statistics)
     if asked.run.overfit_batches:
         prepared = overfitting(prepared, asked.run.overfit_batches * plan.recipe.batch_size)
-        options = {"batch_size": plan.recipe.batch_size, **NO_AUGMENTATION, **asked.options}
+        recipe = {"batch_size": plan.recipe.batch_size, "learning_rate": plan.recipe.learning_rate}
+        options = {**recipe, **NO_AUGMENTATION, **asked.options}
         plan = resolve(dataclasses.replace(asked, options=options), prepared.facts, prepared.statistics)
     places = {"source": _absolute(plan.run.source), "data_root": _absolute(plan.run.data_root)}
     chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
     if plan.run.precision == "bfloat16" and device.kind == "cpu" and halves_single_pixels(plan):
-        notes.append(
+        why = (
             f"{plan.architecture.name} halves maps of a single pixel on {plan.input.height}x{plan.input.width} images; "
-            "torch's bfloat16 gradients are wrong there on a CPU, so float32 is used"
+            "torch's bfloat16 gradients are wrong there on a CPU"
         )
+        if asked.run.precision != "auto":
+            raise UsageError(f"{why}; use --precision float32 or a larger --image-size")
+        notes.append(f"{why}, so float32 is used")
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, precision="float32"))
     if plan.run.workers < 0:
         workers = min(os.cpu_count() or 1, 8)

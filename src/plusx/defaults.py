@@ -106,5 +106,5 @@ def _length(samples: int) -> dict[str, Any]:
 
 
 def _channels(found: set[int]) -> int:
-    """One channel if all images are grey, three if any has color, the arrays' own number otherwise."""
+    """One channel if all images are gray, three if any has color, the arrays' own number otherwise."""
     return max(found) if max(found) > 4 else (1 if found <= {1, 2} else 3)

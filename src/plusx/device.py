@@ -59,7 +59,7 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
     """Choose how to compute.
 
     Args:
-        name: "auto" (an NVIDIA GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        name: "auto" (an NVIDIA GPU if there is one), "cpu", "cuda", "cuda:1".
         precision: "auto" (bfloat16 where the hardware computes in it), "float32", "bfloat16".
         threads: CPU threads; 0 takes what torch takes.
 

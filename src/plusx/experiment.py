@@ -116,7 +116,7 @@ def resume(path: Path) -> Generator[Event, None, Result]:
     device = _same_device(plan, folder)
     if plan.run.overfit_batches:
         prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
-    experiment = yield from _build(plan, prepared, device, state.notes, began)
+    experiment = yield from _build(plan, prepared, device, (*state.notes, *state.warnings), began)
     check_same_data(folder, experiment.data)
     progress = Progress(experiment.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)

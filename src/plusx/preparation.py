@@ -88,7 +88,7 @@ def prepare(
     wanted = channels or summary.channels
     if (wanted == 3 and max(summary.height, summary.width) > SMALL) or not measure:
         return Prepared(dataset, sizes, summary, (IMAGENET_MEAN, IMAGENET_DEVIATION))
-    return Prepared(dataset, sizes, summary, (yield from _statistics(training, wanted)))
+    return Prepared(dataset, sizes, summary, (yield from _statistics(training, reader_of(wanted, max_pixels))))
 
 
 def refuse_rejected(dataset: Dataset) -> None:
@@ -132,13 +132,13 @@ def overfitting(prepared: Prepared, count: int) -> Prepared:
     )
 
 
-def _statistics(training: Sequence[Sample], channels: int) -> Generator[Event, None, Statistics]:
+def _statistics(training: Sequence[Sample], reader: ImageInput) -> Generator[Event, None, Statistics]:
     """Measure mean and deviation a channel of the training images, or of evenly chosen ones where they are many."""
     places = np.linspace(0, len(training) - 1, min(len(training), STATISTICS_SAMPLES)).round().astype(int)
     chosen = [training[place].source for place in places.tolist()]
     threads = 1 if isinstance(chosen[0], np.ndarray) else os.cpu_count() or 1
     sums = PixelSums()
-    for done, image in enumerate(in_order(reader_of(channels).read, chosen, threads), start=1):
+    for done, image in enumerate(in_order(reader.read, chosen, threads), start=1):
         sums.add(image)
         if done % 100 == 0:
             yield Advanced("measuring mean and deviation", done, len(chosen))

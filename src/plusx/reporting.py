@@ -262,8 +262,9 @@ def _augmented(batches: Batches) -> list[tuple[torch.Tensor, Sample]]:
     first = random_streams.order(seed, 0, len(batches.samples))[:SHEET]
     numbers = random_streams.uniform(seed, 0, first, look.draws)
     samples = [batches.samples[index] for index in first.tolist()]
+    read = look.read if batches.in_memory else look.read_for_training
     return [
-        (look.augment(look.read(sample.source), row), sample)
+        (look.augment(read(sample.source), row), sample)
         for sample, row in zip(samples, np.asarray(numbers), strict=True)
     ]
 

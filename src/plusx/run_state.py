@@ -11,6 +11,7 @@ from plusx.data.split import read_splits
 from plusx.errors import CheckpointError, DataError
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder, typed
+from plusx.storage import writing
 from plusx.tensor_file import read_tensors, write_tensors
 from plusx.training.progress import Progress
 
@@ -86,7 +87,9 @@ def read_state(folder: RunFolder) -> State:
             raise
         header, tensors = read_tensors(folder.previous_state, KIND)
         warnings.append(f"{error}; going on from the state before it")
-        folder.state.unlink(missing_ok=True)  # or the next save would keep it in the place of the good one
+        if folder.state.exists():  # or the next save would keep it in the place of the good one
+            with writing(folder.state):
+                folder.state.replace(folder.state.with_name("damaged.safetensors"))
     now = reporting.versions()
     changed = [f"{name} {then} -> {now[name]}" for name, then in header["versions"].items() if now.get(name) != then]
     if changed:

@@ -73,5 +73,5 @@ def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text to `path`: all of it or nothing."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write UTF-8 text to `path`: all of it or nothing; bytes of a path that are no text are written as escapes."""
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))

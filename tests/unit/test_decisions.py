@@ -7,6 +7,7 @@ from plusx.data import Dataset
 from plusx.decisions import changes_by_hand, decide, halves_single_pixels
 from plusx.defaults import DataFacts
 from plusx.device import Device
+from plusx.errors import UsageError
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
 from plusx.plan import request
@@ -100,3 +101,16 @@ def test_a_batch_larger_than_the_data_and_a_last_batch_of_one_are_told():
     assert "larger than the 500 training samples" in notes[0]
     _, plan, notes = decide(request("digits", options={"batch_size": 499}), prepared(), DEVICE)
     assert "would hold one sample" in notes[0]
+
+
+def test_bfloat16_by_hand_is_refused_where_its_gradients_are_wrong():
+    asked = request("digits", options={"model": "resnet18", "precision": "bfloat16"})
+    with pytest.raises(UsageError, match="use --precision float32 or a larger --image-size"):
+        decide(asked, prepared(side=8), DEVICE)
+
+
+def test_overfitting_keeps_the_batch_and_the_rate_that_the_whole_data_had():
+    _, plain_plan, _ = decide(request("digits"), prepared(), DEVICE)
+    _, plan, _ = decide(request("digits", options={"overfit_batches": 1}), whole(), DEVICE)
+    assert plan.recipe.batch_size == plain_plan.recipe.batch_size
+    assert plan.recipe.learning_rate == plain_plan.recipe.learning_rate

@@ -8,6 +8,7 @@ from plusx.data import Dataset, Sample
 from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN, DataFacts
 from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, result_of
+from plusx.inputs.image import ImageInput
 from plusx.plan import Run
 from plusx.preparation import Prepared, limited, overfitting, prepare, reader_of, refuse_rejected
 
@@ -144,3 +145,17 @@ def test_a_reader_takes_any_size():
     reader = reader_of(4, max_pixels=99)
     assert (reader.channels, reader.max_pixels) == (4, 99)
     assert reader.read(np.zeros((3, 5, 4), np.uint8)).shape == (4, 3, 5)
+
+
+def test_statistics_keep_to_the_limit_that_was_asked_for(image_folder, monkeypatch):
+    root = image_folder({"a": 10, "b": 10})
+    limits = []
+    whole = ImageInput.read
+
+    def read(self, source):
+        limits.append(self.max_pixels)
+        return whole(self, source)
+
+    monkeypatch.setattr(ImageInput, "read", read)
+    result_of(prepare(run(root), max_pixels=1234))
+    assert set(limits) == {1234}

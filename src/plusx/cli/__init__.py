@@ -25,7 +25,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE, as of any command whose reader has gone
 
 app = App(
     name="plusx",
-    help="Residual networks, y = F(x) + x: from a folder of data to a deployed model.",
+    help="Residual networks, y = F(x) + x: from a folder of images to a trained network.",
     help_epilogue="The first step: plusx train digits",
     help_format="plaintext",
     group_parameters=Group("Options", sort_key=0),

@@ -27,7 +27,7 @@ def evaluate(
     ] = None,
     download: Annotated[bool, option("Download a named data set that is nowhere.", negative=())] = False,
     strict: Annotated[bool, option("A file that cannot be read stops the command.", negative=())] = False,
-    device: Annotated[str, option("auto, cpu, cuda, cuda:N, mps.", "auto")] = "auto",
+    device: Annotated[str, option("auto, cpu, cuda, cuda:N.", "auto")] = "auto",
     batch_size: Annotated[int, option("Images that are answered together.", "64")] = 64,
     shown: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
 ) -> None:

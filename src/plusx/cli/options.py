@@ -121,7 +121,7 @@ class RecipeOptions:
         tuple[float, ...] | None, numbers("Shares of the training after which step lowers the rate: 0.5,0.75.")
     ] = None
     factor: Annotated[float | None, option("What step and plateau multiply the learning rate by.")] = None
-    patience: Annotated[int | None, option("Epochs without a better validation score after which plateau acts.")] = None
+    patience: Annotated[int | None, option("Epochs without a better validation score that plateau bears.")] = None
     minimum_learning_rate: Annotated[float | None, option("The lowest learning rate.")] = None
     gradient_clip: Annotated[float | None, option("Largest norm of all gradients together; 0 clips nothing.")] = None
     early_stopping: Annotated[
@@ -152,7 +152,7 @@ class AugmentationOptions:
 class DeviceOptions:
     """Where and how it is computed."""
 
-    device: Annotated[str | None, option("auto, cpu, cuda, cuda:N, mps.", "auto")] = None
+    device: Annotated[str | None, option("auto, cpu, cuda, cuda:N.", "auto")] = None
     precision: Annotated[str | None, option("auto (bfloat16 where the hardware gains), float32, bfloat16.", "auto")] = (
         None
     )

@@ -34,7 +34,7 @@ def predict(
     max_pixels: Annotated[
         int | None, option("Files that claim more pixels are not decoded.", "the checkpoint's")
     ] = None,
-    device: Annotated[str, option("auto, cpu, cuda, cuda:N, mps.", "auto")] = "auto",
+    device: Annotated[str, option("auto, cpu, cuda, cuda:N.", "auto")] = "auto",
     batch_size: Annotated[int, option("Images that are answered together.", "32")] = 32,
     shown: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
 ) -> None:

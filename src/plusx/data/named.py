@@ -62,7 +62,7 @@ class Named:
 
 
 def read_digits() -> Dataset:
-    """Read scikit-learn's 1,797 handwritten digits of 8 x 8 pixels; their 17 grey levels become 0 ... 255."""
+    """Read scikit-learn's 1,797 handwritten digits of 8 x 8 pixels; their 17 gray levels become 0 ... 255."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()

@@ -17,7 +17,7 @@ class Facts(Protocol):
 
     @property
     def channels(self) -> int:
-        """1 grey, 3 colour."""
+        """1 gray, 3 color."""
         ...
 
     @property

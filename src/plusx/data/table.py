@@ -5,6 +5,7 @@ Paths are relative to the manifest's own folder.
 
 import csv
 import json
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def distinct(path: Path, rows: list[Row]) -> tuple[list[Row], int]:
     """
     kept: dict[str, Row] = {}
     for row in rows:
-        first = kept.setdefault(row.path, row)
+        first = kept.setdefault(posixpath.normpath(row.path), row)
         for word, before, now in (("class", first.label, row.label), ("split", first.split, row.split)):
             if before != now:
                 raise DataError(

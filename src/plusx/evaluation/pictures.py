@@ -19,7 +19,7 @@ BACKGROUND = (128, 128, 128)
 def pillow_image(image: ArrayLike) -> Image.Image:
     """Return (C, H, W) uint8 pixels, an array or a tensor in main memory, as a Pillow image.
 
-    One channel is grey, three are red, green and blue; of two the first is shown, of more than three the first three.
+    One channel is gray, three are red, green and blue; of two the first is shown, of more than three the first three.
 
     Raises:
         DataError: The pixels have another type or shape.

@@ -39,7 +39,7 @@ Source = Path | str | bytes | bytearray | memoryview | Image.Image | NDArray[Any
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a look at one image found: 1 channel for grey and 3 for color (an array's own), its size, its content."""
+    """What a look at one image found: 1 channel for gray and 3 for color (an array's own), its size, its content."""
 
     channels: int
     height: int
@@ -54,7 +54,7 @@ class ImageInput:
     Attributes:
         height: Rows that the network sees.
         width: Columns that the network sees.
-        channels: 1 grey, 3 red-green-blue; any other number comes from arrays only.
+        channels: 1 gray, 3 red-green-blue; any other number comes from arrays only.
         mean: Of the training pixels in 0..1, one a channel.
         deviation: Their standard deviation, likewise.
         fit: "crop" resizes the shorter side to size / crop_fraction and takes the center; "stretch" resizes both sides.

@@ -4,9 +4,9 @@ What each kind becomes:
 
 - Transparent pixels are laid over white: pictures with a cut-out background are drawn for white pages, and the colors
   stored under full transparency are arbitrary (often black), which would show as noise.
-- 16-bit grey is divided by 257, so that 65,535 is white; it is rounded, never clipped.
+- 16-bit gray is divided by 257, so that 65,535 is white; it is rounded, never clipped.
 - 32-bit integers and floats in a file have no agreed white: the image's own least value becomes 0, its largest 255.
-- Color becomes grey by ITU-R 601-2 luma, L = 0.299 R + 0.587 G + 0.114 B; grey becomes color by repetition.
+- Color becomes gray by ITU-R 601-2 luma, L = 0.299 R + 0.587 G + 0.114 B; gray becomes color by repetition.
 
 Shape letters: H height, W width, C channels.
 """
@@ -29,7 +29,7 @@ LUMA = (19595, 38470, 7471)  # of 65,536: the integers that Pillow uses
 
 
 def channels_of(image: Image.Image) -> int:
-    """Return 1 for a grey image, 3 for one with color, whatever its depth or transparency."""
+    """Return 1 for a gray image, 3 for one with color, whatever its depth or transparency."""
     return 1 if image.mode in GREY_MODES else 3
 
 

@@ -117,3 +117,8 @@ def test_bad_files_are_one_sentence(folder, monkeypatch):
     monkeypatch.setattr(type(folder), "open", opened)
     with pytest.raises(DataError, match="cannot be read: Permission denied"):
         result_of(read_dataset(folder / "labels.csv"))
+
+
+def test_one_file_under_two_spellings_of_its_path_is_one_file(folder):
+    said = refused(folder, "path,class,split\n1.jpg,cat,train\n./1.jpg,dog,test\n2.jpg,dog,train\n")
+    assert "the class 'cat' on line 2 and 'dog' on line 3" in said
