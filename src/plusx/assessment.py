@@ -27,7 +27,7 @@ from plusx.events import Event, Noted, Section
 from plusx.plan import Plan, read_config
 from plusx.preparation import refuse_rejected
 from plusx.reporting import score_rows
-from plusx.run_folder import RunFolder, table, typed
+from plusx.run_folder import RunFolder, typed
 from plusx.storage import writing
 
 ASKED = "asked.json"  # what the numbers beside it are of: checkpoint, source, split
@@ -174,8 +174,7 @@ def evaluate(
         numbers = RunFolder(place)
         numbers.write_json(ASKED, asked)
         scoring.write(evaluation, place)
-        rejected = [{"path": one.name, "reason": one.reason} for one in dataset.rejected]
-        numbers.write("rejected.csv", table(rejected, ("path", "reason")))
+        numbers.write_rejected((one.name, one.reason) for one in dataset.rejected)
     seconds = {"total": time.perf_counter() - began}
     result = Assessment(file, dataset.origin, dataset.test_name, left_out, evaluation, place, seconds)
     yield _screen(result)

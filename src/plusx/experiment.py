@@ -31,7 +31,7 @@ from plusx.network.backbone import Backbone, Network
 from plusx.plan import Plan, Request
 from plusx.preparation import Prepared, overfitting, prepare
 from plusx.result import Result
-from plusx.run_folder import RunFolder, table, typed
+from plusx.run_folder import RunFolder, typed
 from plusx.run_state import check_same_data, read_state, save_state
 from plusx.training.loop import train
 from plusx.training.progress import Progress
@@ -264,8 +264,7 @@ def _describe(folder: RunFolder, experiment: Experiment) -> None:
     folder.write_json("environment.json", reporting.environment(experiment.device))
     folder.write_json("classes.json", list(experiment.data.classes))
     write_splits(folder.splits, experiment.data)
-    rejected = [{"path": one.name, "reason": one.reason} for one in experiment.data.rejected]
-    folder.write("rejected.csv", table(rejected, ("path", "reason")))
+    folder.write_rejected((one.name, one.reason) for one in experiment.data.rejected)
     for one in experiment.data.rejected:
         folder.log(f"set aside: {one.name} {one.reason}")
     reporting.write_samples(folder, experiment.training)

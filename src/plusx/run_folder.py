@@ -16,7 +16,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,10 @@ class RunFolder:
     def write_json(self, name: str, value: object) -> None:
         """Write a value as JSON."""
         self.write(name, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+    def write_rejected(self, rejected: Iterable[tuple[str, str]]) -> None:
+        """Write rejected.csv: the name of each file that was set aside, and why."""
+        self.write("rejected.csv", table([{"path": name, "reason": why} for name, why in rejected], ("path", "reason")))
 
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.csv and metrics.jsonl: a row an epoch, the same numbers in both."""
