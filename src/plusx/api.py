@@ -77,7 +77,7 @@ class TrainOptions(TypedDict, total=False):
     policy: str
     label_smoothing: float
     shortcut: str
-    zero_last_norm: bool
+    zero_init_residual: bool
 
 
 def train(
@@ -177,7 +177,7 @@ def model(
     classes: int | Sequence[str] = 1000,
     channels_in: int = 3,
     shortcut: str | None = None,
-    zero_last_norm: bool | None = None,
+    zero_init_residual: bool | None = None,
     seed: int | None = None,
 ) -> Network:
     """Build a network with new weights: (B, channels_in, H, W) -> (B, classes) logits.
@@ -187,14 +187,14 @@ def model(
         classes: How many, or their names.
         channels_in: Channels of the images.
         shortcut: Another shortcut than the architecture's: "A", "B", "C", "none" or a name in full.
-        zero_last_norm: Whether each block starts as the identity; as the architecture says if None.
+        zero_init_residual: Whether each block starts as the identity; as the architecture says if None.
         seed: Seed of the weights; torch's global random stream if None.
 
     Raises:
         UsageError: A name or a value cannot be used.
     """
     named = look_up("model", architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
-    asked = {"channels_in": channels_in, "shortcut": shortcut, "zero_last_norm": zero_last_norm}
+    asked = {"channels_in": channels_in, "shortcut": shortcut, "zero_init_residual": zero_init_residual}
     changes = coerced("architecture", {name: value for name, value in asked.items() if value is not None})
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

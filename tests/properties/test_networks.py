@@ -16,7 +16,7 @@ from plusx.network.stems import STEMS
 SMALL = sorted(name for name, architecture in ARCHITECTURES.items() if sum(architecture.depths) <= 16)
 
 drawn_from_parts = st.builds(
-    lambda stem, block, stages, shortcut, zero_last_norm: Architecture(
+    lambda stem, block, stages, shortcut, zero_init_residual: Architecture(
         "drawn",
         "none",
         stem,
@@ -24,7 +24,7 @@ drawn_from_parts = st.builds(
         tuple(depth for depth, _ in stages),
         tuple(sorted(width for _, width in stages)),
         shortcut,
-        zero_last_norm=zero_last_norm and shortcut != "none",
+        zero_init_residual=zero_init_residual and shortcut != "none",
     ),
     st.sampled_from(sorted(STEMS)),
     st.sampled_from(sorted(BLOCKS)),

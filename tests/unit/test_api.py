@@ -38,9 +38,9 @@ def test_a_model_without_a_seed_follows_torchs():
 
 def test_a_models_shortcut_may_be_the_papers_letter():
     assert plusx.model("resnet20", classes=3, shortcut="b").architecture.shortcut == "projection"
-    network = plusx.model("resnet20", classes=3, zero_last_norm=True)
+    network = plusx.model("resnet20", classes=3, zero_init_residual=True)
     assert all((block.last_norm.weight == 0).all() for block in network.backbone.blocks())
-    assert not plusx.model("resnet20", classes=3).architecture.zero_last_norm
+    assert not plusx.model("resnet20", classes=3).architecture.zero_init_residual
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_models_shortcut_may_be_the_papers_letter():
         ("resnet20", {"shortcut": "Z"}, UsageError, "no shortcut is called 'Z'"),
         ("resnet20", {"channels_in": 0}, UsageError, "channels_in 0"),
         ("resnet20", {"channels_in": "3.5"}, UsageError, "architecture.channels_in is '3.5'"),
-        ("resnet20", {"zero_last_norm": 1}, UsageError, "true or false"),
+        ("resnet20", {"zero_init_residual": 1}, UsageError, "true or false"),
         ("resnet20", {"classes": 1}, DataError, "only one class"),
         ("resnet20", {"classes": 0}, DataError, "no classes"),
     ],

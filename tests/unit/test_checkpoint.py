@@ -43,7 +43,7 @@ def test_every_field_of_every_part_comes_back(tmp_path):
         flip=True, pad_and_crop=3, random_resized_crop=True, crop_scale=(0.2, 0.9), cutout=4,
     )  # fmt: skip
     task = Classification(("a", "b"), label_smoothing=0.25)
-    architecture = dataclasses.replace(ARCHITECTURES["resnet50"], channels_in=4, zero_last_norm=True)
+    architecture = dataclasses.replace(ARCHITECTURES["resnet50"], channels_in=4, zero_init_residual=True)
     Checkpoint(architecture, settings, task, {}).save(tmp_path / "file")
     after = Checkpoint.load(tmp_path / "file")
     assert (after.architecture, after.input, after.task) == (architecture, settings, task)

@@ -67,7 +67,7 @@ VALUES = {
     "policy": "randaugment",
     "label_smoothing": 0.05,
     "shortcut": "projection_always",
-    "zero_last_norm": True,
+    "zero_init_residual": True,
 }
 PHOTO_VALUES = VALUES | {
     "recipe": "small",

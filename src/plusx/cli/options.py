@@ -98,7 +98,7 @@ class ModelOptions:
         str | None,
         option("A (zero_pad), B (projection), C (projection_always), none: He et al. 2015, section 3.3."),
     ] = None
-    zero_last_norm: Annotated[bool | None, option("Whether each block starts as the identity.")] = None
+    zero_init_residual: Annotated[bool | None, option("Whether each block starts as the identity.")] = None
 
 
 @dataclass(frozen=True)

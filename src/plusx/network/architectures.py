@@ -32,7 +32,7 @@ class Architecture:
         widths: The width of each stage in channels; a bottleneck's output is four times as wide.
         shortcut: A key of SHORTCUTS: "zero_pad" (the paper's option A), "projection" (B), "projection_always" (C) or
             "none" (a plain network).
-        zero_last_norm: Whether each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
+        zero_init_residual: Whether each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
         channels_in: Channels of the images: 1 for gray, 3 for color, or any other number.
         image_size: The side in pixels of the images that the paper trains it on.
 
@@ -47,7 +47,7 @@ class Architecture:
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     shortcut: str
-    zero_last_norm: bool = False
+    zero_init_residual: bool = False
     channels_in: int = 3
     image_size: int = 224
 
@@ -66,10 +66,10 @@ class Architecture:
                 f"{self.name} has depths {self.depths}, widths {self.widths}, channels_in {self.channels_in} and "
                 f"image_size {self.image_size}; each of these numbers must be 1 or more"
             )
-        if self.zero_last_norm and self.shortcut == "none":
+        if self.zero_init_residual and self.shortcut == "none":
             raise UsageError(
-                f"{self.name} has no shortcuts, so zero_last_norm would make every output zero for ever; "
-                "turn zero_last_norm off or choose a shortcut"
+                f"{self.name} has no shortcuts, so zero_init_residual would make every output zero for ever; "
+                "turn zero_init_residual off or choose a shortcut"
             )
 
 

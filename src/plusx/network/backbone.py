@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from plusx.errors import look_up
 from plusx.network.architectures import Architecture
 from plusx.network.blocks import BLOCKS, Block
-from plusx.network.initialize import initialize, zero_last_norms
+from plusx.network.initialize import initialize, zero_residual_branches
 from plusx.network.shortcuts import SHORTCUTS
 from plusx.network.stems import STEMS
 
@@ -63,8 +63,8 @@ class Backbone(nn.Module):
         self.channels = tuple(width * block.expansion for width in architecture.widths)
         self.strides = strides_of(architecture)
         initialize(self)
-        if architecture.zero_last_norm:
-            zero_last_norms(self.blocks())
+        if architecture.zero_init_residual:
+            zero_residual_branches(self.blocks())
 
     def blocks(self) -> Iterator[Block]:
         """Go through all blocks, from the image on."""

@@ -34,7 +34,7 @@ def initialize(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
-def zero_last_norms(blocks: Iterable[Block]) -> None:
+def zero_residual_branches(blocks: Iterable[Block]) -> None:
     """Make each block start as its shortcut: its last norm's weight becomes 0 (arXiv:1706.02677, section 5.1)."""
     for block in blocks:
         nn.init.zeros_(block.last_norm.weight)

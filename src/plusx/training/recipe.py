@@ -52,7 +52,7 @@ class Recipe:
         from_data: Fields for which the data's own defaults (defaults.py) stand, rather than the values here.
         input: Changes to the input: augmentation, sizes.
         task: Changes to the task: label smoothing.
-        architecture: Changes to the architecture: shortcut, zero_last_norm.
+        architecture: Changes to the architecture: shortcut, zero_init_residual.
     """
 
     name: str = "custom"

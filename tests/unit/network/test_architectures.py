@@ -93,7 +93,7 @@ def test_a_coarse_stem_on_small_images_is_warned_of(name, height, width, warned)
         ({"depths": (), "widths": ()}, "at least one stage"),
         ({"depths": (3, 0, 3)}, "must be 1 or more"),
         ({"channels_in": 0}, "channels_in 0 .* must be 1 or more"),
-        ({"shortcut": "none", "zero_last_norm": True}, "has no shortcuts, so zero_last_norm"),
+        ({"shortcut": "none", "zero_init_residual": True}, "has no shortcuts, so zero_init_residual"),
     ],
 )
 def test_numbers_that_describe_no_network_are_refused(changes, sentence):

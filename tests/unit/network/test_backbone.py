@@ -74,8 +74,8 @@ def test_a_network_gives_what_its_head_gives():
     assert network(torch.randn(2, 5, 8, 8)).shape == (2, 10)
 
 
-def test_zero_last_norm_makes_every_block_start_as_its_shortcut():
-    backbone = Backbone(dataclasses.replace(ARCHITECTURES["resnet20"], zero_last_norm=True))
+def test_zero_init_residual_makes_every_block_start_as_its_shortcut():
+    backbone = Backbone(dataclasses.replace(ARCHITECTURES["resnet20"], zero_init_residual=True))
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(backbone(x)[0], backbone.stem(x))
     assert sum(not block.last_norm.weight.any() for block in backbone.blocks()) == 9
