@@ -20,6 +20,7 @@ from plusx.data.batches import Batch, Batches
 from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.tasks.task import Task
+from plusx.training.freezing import head_steps
 from plusx.training.optimization import learning_rate
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
@@ -68,8 +69,11 @@ def train(
         for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
             progress.waiting += time.perf_counter() - asked
             rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor)
+            alone = progress.step < head_steps(recipe, steps)
             progress.with_random_state(
-                lambda batch=batch, rate=rate: _step(task, batch, recipe, progress, device, rate)
+                lambda batch=batch, rate=rate, alone=alone: _step(
+                    task, batch, recipe, progress, device, rate, head_alone=alone
+                )
             )
             if progress.step_in_epoch == steps:
                 _end_epoch(progress, rate)
@@ -79,10 +83,12 @@ def train(
         _expect_record(progress)
 
 
-def _step(task: Task, batch: Batch, recipe: Recipe, progress: Progress, device: Device, rate: float) -> None:
+def _step(
+    task: Task, batch: Batch, recipe: Recipe, progress: Progress, device: Device, rate: float, *, head_alone: bool
+) -> None:
     """One optimizer step: forward, backward, clip, update, average, count."""
     network, optimizer = progress.network, progress.optimizer
-    network.train()
+    progress.freezing.begin_step(head_alone=head_alone)
     images, targets = device.place_images(batch.images), batch.targets.to(device.name, non_blocking=True)
     with device.autocast():
         outputs = network(images)
@@ -101,7 +107,7 @@ def _step(task: Task, batch: Batch, recipe: Recipe, progress: Progress, device: 
     if recipe.gradient_clip:
         torch.nn.utils.clip_grads_with_norm_(network.parameters(), recipe.gradient_clip, norm)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     optimizer.step()
     optimizer.zero_grad()
     progress.step += 1

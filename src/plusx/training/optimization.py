@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plusx.training.freezing import head_steps, parts_of
 from plusx.training.recipe import Recipe
 
 ONE_CYCLE_START = 1 / 25  # where the rise begins, as in torch's OneCycleLR; its share of the training by default:
@@ -19,17 +20,27 @@ ONE_CYCLE_RISE = 0.25
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return two groups: what weight decay acts on, and (unless the recipe decays them too) norms and biases.
+    """Return the parameters that are trained, in groups of one weight decay and one part of the learning rate.
 
-    Leaving out norms and biases: He et al. 2018 (arXiv:1812.01187), section 3.1.
+    Weight decay acts, unless the recipe decays all, on neither norms nor biases: He et al. 2018 (arXiv:1812.01187),
+    section 3.1. `factor` is the group's part of the learning rate: 1 in the head, `rate_decay` in the last stage, and
+    once more `rate_decay` for each part towards the image.
     """
-    decayed: list[Tensor] = []
-    spared: list[Tensor] = []
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            (decayed if parameter.ndim > 1 or recipe.decay_norm_and_bias else spared).append(parameter)
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    groups: dict[tuple[float, bool], list[Tensor]] = {}
+    parts = parts_of(network) if recipe.rate_decay < 1 else [[network]]
+    for above, part in enumerate(reversed(parts)):
+        for decays in (True, False):
+            groups[recipe.rate_decay**above, decays] = [
+                parameter
+                for module in part
+                for parameter in module.parameters()
+                if parameter.requires_grad and decays is (parameter.ndim > 1 or recipe.decay_norm_and_bias)
+            ]
+    return [
+        {"params": parameters, "weight_decay": recipe.weight_decay if decays else 0.0, "factor": factor}
+        for (factor, decays), parameters in groups.items()
+        if parameters
+    ]
 
 
 def optimizer_for(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -43,7 +54,7 @@ def optimizer_for(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, plateau_factor: float = 1.0) -> float:
-    """Return the learning rate of one step.
+    """Return the learning rate of one step; that of the head, where earlier stages have lower ones.
 
     Args:
         recipe: The recipe.
@@ -51,8 +62,11 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, plateau_facto
         steps_per_epoch: Steps an epoch.
         plateau_factor: What the plateau schedule has multiplied the rate by so far.
     """
-    total = recipe.epochs * steps_per_epoch
-    warmup = min(recipe.warmup_epochs, recipe.epochs / 2) * steps_per_epoch
+    alone = head_steps(recipe, steps_per_epoch)
+    if step < alone:
+        return recipe.learning_rate
+    step, total = step - alone, recipe.epochs * steps_per_epoch - alone
+    warmup = min(recipe.warmup_epochs * steps_per_epoch, total / 2)
     if recipe.schedule == "one_cycle":
         warmup = warmup or ONE_CYCLE_RISE * total
     if step < warmup:

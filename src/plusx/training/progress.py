@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plusx.errors import CheckpointError, PlusxError
+from plusx.training.freezing import Freezing
 from plusx.training.optimization import WeightAverage, optimizer_for
 from plusx.training.recipe import Recipe
 
@@ -39,6 +40,7 @@ class Progress:
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
         self.network = network
+        self.freezing = Freezing(network, recipe)
         self.optimizer = optimizer_for(network, recipe)
         self.average = WeightAverage(network, recipe.average_decay) if recipe.average_decay else None
         self.recipe = recipe
@@ -76,13 +78,16 @@ class Progress:
         stopped = bool(stopping) and self.epochs_without_improvement >= stopping
         return self.recorded and (self.epoch >= self.recipe.epochs or stopped)
 
-    def record(self, scores: Mapping[str, float], *, monitor: str | None = None, tie: str | None = None) -> None:
+    def record(
+        self, scores: Mapping[str, float], *, monitor: str | None = None, tie: str | None = None, lower: bool = False
+    ) -> None:
         """Take the validation scores of the epoch that just ended.
 
         Args:
             scores: Named numbers for the history.
             monitor: Which of them decides what is best, higher being better; the first if none is named.
             tie: Which of them decides, lower being better, between two epochs that `monitor` finds equal.
+            lower: The other way round: lower values of `monitor` are better, and higher ones of `tie`.
 
         Raises:
             PlusxError: No epoch is waiting for its scores, or the monitored score is not among them.
@@ -95,7 +100,8 @@ class Progress:
                 raise PlusxError(f"record() was given {list(scores)}, but not the score to monitor, {name!r}; add it")
         self.history[-1].update({name: float(score) for name, score in scores.items()})
         self.recorded = True
-        numbers = [float(scores[decisive]), -float(scores[tie]) if tie else 0.0]
+        sign = -1.0 if lower else 1.0
+        numbers = [sign * float(scores[decisive]), -sign * float(scores[tie]) if tie else 0.0]
         score = [-math.inf if math.isnan(number) else number for number in numbers]
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_epoch = score, self.epoch

@@ -23,6 +23,15 @@ SCHEDULES = {
     "one_cycle": "up from 1/25 over the warm-up, then down to the minimum (Smith and Topin 2017, arXiv:1708.07120)",
     "plateau": "times `factor` when the validation score has not improved for more than `patience` epochs",
 }
+MONITORS = {
+    "accuracy": "the share of right answers, then the loss between two that are equal",
+    "loss": "the mean cross-entropy, then the accuracy between two that are equal",
+}
+FROZEN = {
+    "none": "nothing",
+    "stem": "what comes before the first stage",
+    "backbone": "all but the head",
+}  # and a number: the stem and so many stages
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,16 @@ class Recipe:
         gradient_clip: The largest norm of all gradients together; 0 clips nothing.
         early_stopping: Epochs without a better validation score after which training ends; 0 never.
         average_decay: Decay a step of the averaged weights (EMA) that are then scored and saved; 0 averages nothing.
+        monitor: The validation score by which the best checkpoint is chosen, and which "plateau" and early stopping
+            follow: "accuracy" or "loss".
+        head_epochs: Epochs, or a part of one, at first, in which the head is trained alone, at a constant rate; never
+            more than half of all epochs. The schedule is that of the epochs that follow.
+        rate_decay: The learning rate of the last stage is this part of the head's, and so on from stage to stage
+            towards the image, the stem last (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
+        frozen_norms: Whether batch norms keep the running statistics that the weights came with, and normalize by them
+            in training too; their weights and biases are trained.
+        freeze: What stays as it is for the whole run: "none", "stem", a number (the stem and so many stages, "2"), or
+            "backbone".
         from_data: Fields for which the data's own defaults (defaults.py) stand, rather than the values here.
         input: Changes to the input: augmentation, sizes.
         task: Changes to the task: label smoothing.
@@ -73,6 +92,11 @@ class Recipe:
     gradient_clip: float = 0.0
     early_stopping: int = 0
     average_decay: float = 0.0
+    monitor: str = "accuracy"
+    head_epochs: float = 0.0
+    rate_decay: float = 1.0
+    frozen_norms: bool = False
+    freeze: str = "none"
     from_data: tuple[str, ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict[str, Any])
     task: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -82,16 +106,20 @@ class Recipe:
         """Check every number; raises UsageError with what was found and what was expected."""
         look_up("optimizer", self.optimizer, OPTIMIZERS)
         look_up("schedule", self.schedule, SCHEDULES)
+        look_up("monitor", self.monitor, MONITORS)
         _expect("epochs", self.epochs, self.epochs >= 1, "a whole number of at least 1")
         _expect(
             "batch_size", self.batch_size, self.batch_size >= 2, "at least 2: batch normalization cannot learn from one"
         )
         _expect("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
-        for name in ("weight_decay", "warmup_epochs", "patience", "gradient_clip", "early_stopping"):
+        for name in ("weight_decay", "warmup_epochs", "head_epochs", "patience", "gradient_clip", "early_stopping"):
             _expect(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         for name in ("momentum", "average_decay"):
             _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         _expect("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
+        _expect("rate_decay", self.rate_decay, 0 < self.rate_decay <= 1, "above 0 and at most 1")
+        named = self.freeze in FROZEN or (self.freeze.isdecimal() and int(self.freeze) > 0)
+        _expect("freeze", repr(self.freeze), named, f"{', '.join(FROZEN)}, or a number of stages from 1 on")
         in_order = list(self.milestones) == sorted(self.milestones) and all(0 < share < 1 for share in self.milestones)
         _expect("milestones", list(self.milestones), in_order, "shares of the training between 0 and 1, rising")
         lowest_is_low = 0 <= self.minimum_learning_rate <= self.learning_rate
