@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plusx.data.dataset import Dataset, Sample, listed
-from plusx.data.download import download
+from plusx.download import download
 from plusx.errors import DataError
 from plusx.events import Event, Noted
 from plusx.storage import writing
@@ -174,7 +174,7 @@ def idx_path(folder: Path, name: str, unpacked: Path) -> Path:
 def fetch_idx(reader: Reader, folder: Path) -> Generator[Event, None, None]:
     """Fetch the four packed IDX files; they are read as they are."""
     for filename, md5 in reader.resources:
-        yield from download([f"{mirror}{filename}" for mirror in reader.mirrors], folder / filename, md5)
+        yield from download([f"{mirror}{filename}" for mirror in reader.mirrors], folder / filename, md5=md5)
 
 
 def cifar_files(reader: Reader) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def read_cifar(reader: Reader, folder: Path) -> tuple[tuple[str, ...], dict[str,
 def fetch_cifar(reader: Reader, folder: Path) -> Generator[Event, None, None]:
     """Fetch CIFAR's archive and unpack it."""
     archive = folder.parent / reader.filename
-    yield from download([reader.url], archive, reader.tgz_md5)
+    yield from download([reader.url], archive, md5=reader.tgz_md5)
     with writing(folder), tarfile.open(archive) as packed:
         packed.extractall(folder.parent, filter="data")
     archive.unlink()
