@@ -1,0 +1,1 @@
+"""Trained weights from anywhere: read, recognized, fitted to a network, and written for others."""

@@ -1,0 +1,162 @@
+"""Reading trained weights: our checkpoints and runs, other people's files and folders, and published names.
+
+Nothing in a file is ever run. What the file does not say is taken from its sha256, from a config.json beside it, or
+from its keys and shapes, and whatever is assumed is said.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from plusx.checkpoint import Checkpoint
+from plusx.errors import CheckpointError, PlusxError
+from plusx.events import Event
+from plusx.inputs.image import ImageInput
+from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.key_maps import KeyMap
+from plusx.tensor_file import HEADER
+from plusx.weights.files import Content, read_content
+from plusx.weights.imagenet import imagenet_classes
+from plusx.weights.published import IMAGENET_DEVIATION, IMAGENET_MEAN, published_by_sha256
+from plusx.weights.recognize import fitting, in_our_keys
+from plusx.weights.trained import Weights
+
+IMAGENET_CLASSES = 1000
+IMAGENET_INPUT = ImageInput(224, 224, 3, IMAGENET_MEAN, IMAGENET_DEVIATION, crop_fraction=0.875)
+IMAGENET_TRAINED = {"torchvision", "timm"}
+BEST = Path("weights") / "best.safetensors"
+
+
+def read_weights(origin: str | Path, *, download: bool = True) -> Generator[Event, None, Weights]:
+    """Read trained weights.
+
+    Args:
+        origin: A checkpoint, a run's folder, a state dict (.safetensors, .pth, .pt, .th, .bin), a folder with
+            config.json and model.safetensors, or the name of published weights, "resnet50:imagenet1k-v2".
+        download: Whether published weights that are nowhere on this machine are fetched.
+
+    Returns:
+        The weights under our names, and what is known of them.
+
+    Raises:
+        CheckpointError: There are none, or they cannot be used; a file that asks to run something is refused.
+        UsageError: No published weights have that name.
+    """
+    yield from ()
+    path = Path(origin).expanduser()
+    if (path / BEST).is_file():
+        return from_checkpoint(str(origin), path / BEST)
+    content = read_content(path)
+    if HEADER in content.about:
+        return from_checkpoint(str(origin), path)
+    return from_content(str(origin), content, folder=path.is_dir())
+
+
+def from_checkpoint(origin: str, file: Path) -> Weights:
+    """Return what a checkpoint of ours holds; it says everything itself.
+
+    Raises:
+        CheckpointError: It is damaged, or from a newer plusx.
+    """
+    held = Checkpoint.load(file)
+    return Weights(
+        origin, "a plusx checkpoint", held.weights, held.architecture, held.task.classes, held.input,
+        candidates=(held.architecture.name,),
+    )  # fmt: skip
+
+
+def from_content(origin: str, content: Content, *, folder: bool = False) -> Weights:
+    """Return what a file of other people's weights holds, and what is known or assumed of it.
+
+    Raises:
+        CheckpointError: They are of no network that is known here.
+    """
+    state, key_map = in_our_keys(content.state, origin)
+    weights = Weights(origin, _kind(key_map, folder=folder), state, notes=content.notes)
+    published = published_by_sha256(sha256_of(content.file))
+    if published is not None:
+        architecture = ARCHITECTURES[published.architecture]
+        return dataclasses.replace(
+            weights, recognized=f"{weights.recognized}, by its sha256 {published.name} of {published.source}",
+            architecture=architecture, classes=published.classes, input=published.image_input(),
+            candidates=(architecture.name,),
+        )  # fmt: skip
+    fits = fitting(state, key_map)
+    weights = dataclasses.replace(
+        weights, architecture=fits[0] if len(fits) == 1 else None, candidates=tuple(map(name_of, fits))
+    )
+    weights = _with_config(weights, content.config)
+    return _with_imagenet(weights) if key_map is not None and key_map.framework in IMAGENET_TRAINED else weights
+
+
+def name_of(architecture: Architecture) -> str:
+    """Return an architecture's name, and its shortcut where that is not the one which the name stands for."""
+    usual = ARCHITECTURES[architecture.name].shortcut
+    return architecture.name + ("" if architecture.shortcut == usual else f" with shortcut {architecture.shortcut}")
+
+
+def sha256_of(file: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _kind(key_map: KeyMap | None, *, folder: bool) -> str:
+    if key_map is None:
+        return "a plusx state dict"
+    what = "folder with the state dict" if folder else "state dict"
+    return f"a {key_map.framework} {what} of a {key_map.network}"
+
+
+def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
+    """What a config.json says, as timm writes it: names of the classes, and the preprocessing."""
+    if not config:
+        return weights
+    about = config.get("pretrained_cfg", config)
+    names = config.get("label_names") or about.get("label_names")
+    classes = tuple(map(str, names)) if isinstance(names, list) else None
+    notes: tuple[str, ...] = ()
+    if classes is not None and (len(classes) != weights.outputs or len(set(classes)) != len(classes)):
+        notes += (
+            f"the {len(classes):,} label_names of its config.json are not used: there are {weights.outputs:,} outputs, "
+            "and each needs a name of its own",
+        )
+        classes = None
+    given = None
+    try:
+        if "mean" in about and "std" in about and "input_size" in about:
+            channels, height, width = about["input_size"]
+            given = ImageInput(
+                int(height), int(width), int(channels), tuple(about["mean"]), tuple(about["std"]),
+                crop_fraction=float(about.get("crop_pct") or 1.0),
+            )  # fmt: skip
+    except (PlusxError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the config.json of {weights.origin!r} cannot be understood: {error}") from error
+    if given and about.get("interpolation", "bilinear") not in {"bilinear", ""}:
+        notes += (
+            f"its config.json asks for {about['interpolation']} resizing; plusx resizes bilinearly, and a few answers "
+            "can differ",
+        )
+    return dataclasses.replace(
+        weights, classes=classes or weights.classes, input=given or weights.input, notes=(*weights.notes, *notes)
+    )
+
+
+def _with_imagenet(weights: Weights) -> Weights:
+    """What a thousand outputs under torchvision's or timm's keys mean, where nothing else is said."""
+    if weights.outputs != IMAGENET_CLASSES or (weights.classes and weights.input):
+        return weights
+    assumed: list[str] = []
+    changes: dict[str, Any] = {}
+    if weights.classes is None:
+        changes["classes"] = imagenet_classes()
+        assumed.append("ImageNet's classes")
+    if weights.input is None and weights.channels_in == IMAGENET_INPUT.channels:
+        changes["input"] = IMAGENET_INPUT
+        assumed.append(f"its mean {IMAGENET_MEAN} and deviation {IMAGENET_DEVIATION}, and 224 pixels cropped from 256")
+    if not assumed:
+        return weights
+    note = f"the weights have 1,000 outputs and do not say of what: {' with '.join(assumed)} are assumed"
+    return dataclasses.replace(weights, notes=(*weights.notes, note), **changes)

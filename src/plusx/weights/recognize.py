@@ -1,0 +1,113 @@
+"""What weights are: whose keys they have, and of which of our architectures they can be."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from plusx.errors import CheckpointError
+from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.backbone import Backbone
+from plusx.network.key_maps import KEY_MAPS, KeyMap, wrapper_of
+from plusx.weights.trained import COUNTER, first_convolution
+
+PLACE = re.compile(r"backbone\.stages\.(\d+)\.(\d+)\.")
+OTHER_SHORTCUTS = ("projection", "zero_pad", "projection_always")
+MOST_NAMED = 3
+
+
+def in_our_keys(state: Mapping[str, Tensor], origin: str) -> tuple[dict[str, Tensor], KeyMap | None]:
+    """Return foreign weights under our keys, and the map that read them; None where the keys are ours already.
+
+    What counts the batches of a norm is 0 where the weights come from before it was counted.
+
+    Raises:
+        CheckpointError: They have keys of no network that is known here.
+    """
+    wrapper = wrapper_of(state)
+    bare = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
+    if any(key.startswith("backbone.") for key in bare):
+        return with_counters(bare), None
+    for key_map in KEY_MAPS.values():
+        if not key_map.unknown(bare):
+            return with_counters(key_map.to_ours(bare)), key_map
+    nearest = min(KEY_MAPS.values(), key=lambda key_map: len(key_map.unknown(bare)))
+    strange = nearest.unknown(bare)
+    named = ", ".join(map(repr, strange[:MOST_NAMED]))
+    more = f" and {len(strange) - MOST_NAMED:,} more" if len(strange) > MOST_NAMED else ""
+    raise CheckpointError(
+        f"{origin!r} has keys of no network that plusx knows: of {len(bare):,} keys a {nearest.framework} "
+        f"{nearest.network} lacks {named}{more}; expected the keys of {', '.join(known_kinds())} or of plusx"
+    )
+
+
+def known_kinds() -> list[str]:
+    """Return the networks of others whose keys are read, in words."""
+    return list(dict.fromkeys(f"{key_map.framework}'s {key_map.network}" for key_map in KEY_MAPS.values()))
+
+
+def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state with a count of batches for every norm, which torch before 0.4.1 did not write."""
+    complete: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        complete[key] = tensor
+        counter = key.removesuffix("running_var") + COUNTER
+        if key.endswith(".running_var") and counter not in state:
+            complete[counter] = torch.tensor(0)
+    return complete
+
+
+def fitting(state: Mapping[str, Tensor], key_map: KeyMap | None) -> list[Architecture]:
+    """Return the architectures that these weights fit in every key and shape of the backbone, the likeliest first.
+
+    An architecture's own shortcut is tried first; only where none fits are others. Networks that a key map's framework
+    does not have are none of them, so that a plain network is not taken for its residual twin, which has the same keys.
+    """
+    depths = depths_of(state)
+    named = [one for one in ARCHITECTURES.values() if one.depths == depths]
+    found = [adapted for one in named if (adapted := _adapted(one, state, key_map)) is not None]
+    if found:
+        return found
+    variants = [dataclasses.replace(one, shortcut=other) for one in named for other in OTHER_SHORTCUTS]
+    return [adapted for one in variants if (adapted := _adapted(one, state, key_map)) is not None]
+
+
+def depths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Return how many blocks each stage has, read from the keys."""
+    last: dict[int, int] = {}
+    for key in state:
+        if match := PLACE.match(key):
+            stage, place = map(int, match.groups())
+            last[stage] = max(last.get(stage, -1), place)
+    return tuple(last.get(stage, -1) + 1 for stage in range(max(last, default=-1) + 1))
+
+
+def _adapted(architecture: Architecture, state: Mapping[str, Tensor], key_map: KeyMap | None) -> Architecture | None:
+    """The architecture for the channels of these weights' images, or None where they are not its own."""
+    first = first_convolution(state)
+    adapted = dataclasses.replace(architecture, channels_in=state[first].shape[1]) if first else architecture
+    if key_map is not None and key_map.misfit(adapted):
+        return None
+    return None if differences(adapted, state) else adapted
+
+
+def shapes_of(architecture: Architecture) -> dict[str, torch.Size]:
+    """Return the shape of everything in an architecture's backbone, by key; no memory is taken for it."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return {f"backbone.{key}": value.shape for key, value in Backbone(architecture).state_dict().items()}
+
+
+def differences(architecture: Architecture, state: Mapping[str, Tensor]) -> list[str]:
+    """Return in words what of the backbone differs between weights and an architecture; nothing if they fit."""
+    expected = shapes_of(architecture)
+    found = {key: tensor.shape for key, tensor in state.items() if key.startswith("backbone.")}
+    words = [f"{key} is missing" for key in expected if key not in found]
+    words += [f"{key} is not in it" for key in found if key not in expected]
+    words += [
+        f"{key} is {'x'.join(map(str, found[key]))}, not {'x'.join(map(str, shape))}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    return words
