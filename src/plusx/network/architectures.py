@@ -1,120 +1,139 @@
-"""Every named network as plain data: what it is made of, and the paper that describes it.
+"""Every named network, one line each, and which of them suits which images."""
 
-He et al. 2015, "Deep residual learning for image recognition", arXiv:1512.03385: table 1 (ImageNet), section 4.2
-(CIFAR-10), figure 3 and section 4.1 (the plain twins, which are the same networks without shortcuts).
-"""
+from plusx.network.architecture import Architecture, shortcut_named
+from plusx.network.families import (
+    CIFAR_WIDTHS,
+    ECANET,
+    HE,
+    IDENTITY,
+    IMAGENET_WIDTHS,
+    PAGE,
+    SENET,
+    TRICKS,
+    TUTORIAL,
+    WIDE,
+    cifar,
+    cifar_densenet,
+    cifar_preactivation,
+    cifar_resnext,
+    densenet,
+    imagenet,
+    preactivation,
+    resnet_rs,
+    resnext,
+    wide,
+)
 
-from dataclasses import dataclass
-
-from plusx.errors import UsageError, look_up
-
-IMAGENET_TABLE = "He et al. 2015, arXiv:1512.03385, table 1"
-IMAGENET_PLAIN = "He et al. 2015, arXiv:1512.03385, section 4.1 and figure 3"
-CIFAR_SECTION = "He et al. 2015, arXiv:1512.03385, section 4.2"
-
-IMAGENET_WIDTHS = (64, 128, 256, 512)
-CIFAR_WIDTHS = (16, 32, 64)
+__all__ = [
+    "ARCHITECTURES", "CIFAR_WIDTHS", "IMAGENET_WIDTHS", "Architecture", "paper_classes", "shortcut_named",
+    "small_image_twin", "stem_warning",
+]  # fmt: skip
 
 SMALL_IMAGE = 64
 """Images with a side below this, in pixels, are too small for a stem that divides their size by four."""
 
+NAMED: tuple[Architecture, ...] = (
+    imagenet(18, f"{HE}, table 1", "27.88 % top-1 error, 10 crops"),
+    imagenet(34, f"{HE}, table 1", "24.52 % top-1 error, 10 crops"),
+    imagenet(50, f"{HE}, table 1", "22.85 % top-1 error, 10 crops"),
+    imagenet(101, f"{HE}, table 1", "21.75 % top-1 error, 10 crops"),
+    imagenet(152, f"{HE}, table 1", "21.43 % top-1 error, 10 crops"),
+    imagenet(18, f"{HE}, section 4.1 and figure 3", "27.94 % top-1 error, 10 crops", "plain", shortcut="none"),
+    imagenet(34, f"{HE}, section 4.1 and figure 3", "28.54 % top-1 error, 10 crops", "plain", shortcut="none"),
+    cifar(20, f"{HE}, section 4.2", "8.75 % error, CIFAR-10"),
+    cifar(32, f"{HE}, section 4.2", "7.51 % error, CIFAR-10"),
+    cifar(44, f"{HE}, section 4.2", "7.17 % error, CIFAR-10"),
+    cifar(56, f"{HE}, section 4.2", "6.97 % error, CIFAR-10"),
+    cifar(110, f"{HE}, section 4.2", "6.43 % error, CIFAR-10"),
+    cifar(1202, f"{HE}, section 4.2", "7.93 % error, CIFAR-10"),
+    cifar(20, f"{HE}, section 4.2", kind="plain", shortcut="none"),
+    cifar(32, f"{HE}, section 4.2", kind="plain", shortcut="none"),
+    cifar(44, f"{HE}, section 4.2", kind="plain", shortcut="none"),
+    cifar(56, f"{HE}, section 4.2", kind="plain", shortcut="none"),
+    cifar(110, f"{HE}, section 4.2", "above 60 % error, CIFAR-10", "plain", shortcut="none"),
+    cifar(164, f"{IDENTITY}, table 4", "5.93 % error, CIFAR-10", block="bottleneck", shortcut="projection"),
+    cifar(1001, f"{IDENTITY}, table 4", "7.61 % error, CIFAR-10", block="bottleneck", shortcut="projection"),
+    preactivation(18),
+    preactivation(34),
+    preactivation(50),
+    preactivation(101),
+    preactivation(152, "21.1 % top-1 error, 320 px"),
+    preactivation(200, "20.7 % top-1 error, 320 px"),
+    cifar_preactivation(20),
+    cifar_preactivation(56),
+    cifar_preactivation(110, "6.37 % error, CIFAR-10"),
+    cifar_preactivation(164, "5.46 % error, CIFAR-10"),
+    cifar_preactivation(1001, "4.92 % error, CIFAR-10"),
+    resnext(50, 32, 4, "22.2 % top-1 error"),
+    resnext(101, 32, 4, "21.2 % top-1 error"),
+    resnext(101, 32, 8),
+    resnext(101, 64, 4, "20.4 % top-1 error"),
+    cifar_resnext(8, 64, "3.65 % error, CIFAR-10"),
+    cifar_resnext(16, 64, "3.58 % error, CIFAR-10"),
+    imagenet(50, WIDE, "21.9 % top-1 error", "wide{}-2", width_per_group=128),
+    imagenet(101, WIDE, "", "wide{}-2", width_per_group=128),
+    wide(16, 4),
+    wide(16, 8, "4.27 % error, CIFAR-10"),
+    wide(22, 8, "4.38 % error, CIFAR-10"),
+    wide(28, 10, "4.00 % error, CIFAR-10"),
+    wide(40, 1, "6.85 % error, CIFAR-10"),
+    wide(40, 2, "5.33 % error, CIFAR-10"),
+    wide(40, 4, "4.53 % error, CIFAR-10"),
+    wide(40, 10, "3.8 % error, CIFAR-10, dropout 0.3"),
+    imagenet(18, TRICKS, "", "resnet{}c", stem="deep"),
+    imagenet(34, TRICKS, "", "resnet{}c", stem="deep"),
+    imagenet(50, TRICKS, "23.13 % top-1 error", "resnet{}c", stem="deep"),
+    imagenet(101, TRICKS, "", "resnet{}c", stem="deep"),
+    imagenet(152, TRICKS, "", "resnet{}c", stem="deep"),
+    imagenet(18, TRICKS, "", "resnet{}d", stem="deep", shortcut="pooled"),
+    imagenet(34, TRICKS, "", "resnet{}d", stem="deep", shortcut="pooled"),
+    imagenet(50, TRICKS, "22.84 % top-1 error", "resnet{}d", stem="deep", shortcut="pooled"),
+    imagenet(101, TRICKS, "", "resnet{}d", stem="deep", shortcut="pooled"),
+    imagenet(152, TRICKS, "", "resnet{}d", stem="deep", shortcut="pooled"),
+    resnet_rs(50, 160, "21.2 % top-1 error"),
+    resnet_rs(101, 192, "18.8 % top-1 error"),
+    resnet_rs(152, 256, "17.0 % top-1 error"),
+    resnet_rs(200, 256, "16.6 % top-1 error"),
+    resnet_rs(270, 256, "16.2 % top-1 error"),
+    resnet_rs(350, 320, "15.8 % top-1 error"),
+    resnet_rs(420, 320, "15.6 % top-1 error"),
+    imagenet(18, SENET, "", "seresnet", attention="squeeze_excite"),
+    imagenet(34, SENET, "", "seresnet", attention="squeeze_excite"),
+    imagenet(50, SENET, "23.29 % top-1 error", "seresnet", attention="squeeze_excite"),
+    imagenet(101, SENET, "22.38 % top-1 error", "seresnet", attention="squeeze_excite"),
+    imagenet(152, SENET, "21.57 % top-1 error", "seresnet", attention="squeeze_excite"),
+    resnext(50, 32, 4, "21.10 % top-1 error", "seresnext"),
+    resnext(101, 32, 4, "20.70 % top-1 error", "seresnext"),
+    cifar_preactivation(110, "5.21 % error, CIFAR-10", SENET, "seresnet", "squeeze_excite"),
+    cifar_preactivation(164, "4.39 % error, CIFAR-10", SENET, "seresnet", "squeeze_excite"),
+    imagenet(18, ECANET, "29.22 % top-1 error", "ecaresnet", attention="eca"),
+    imagenet(34, ECANET, "25.79 % top-1 error", "ecaresnet", attention="eca"),
+    imagenet(50, ECANET, "22.52 % top-1 error", "ecaresnet", attention="eca"),
+    imagenet(101, ECANET, "21.35 % top-1 error", "ecaresnet", attention="eca"),
+    imagenet(152, ECANET, "21.08 % top-1 error", "ecaresnet", attention="eca"),
+    imagenet(50, ECANET, "", "ecaresnet{}d", stem="deep", shortcut="pooled", attention="eca"),
+    densenet(121, "25.02 % top-1 error"),
+    densenet(169, "23.80 % top-1 error"),
+    densenet(201, "22.58 % top-1 error"),
+    densenet(161, "22.2 % top-1 error", growth=48),
+    densenet(264, "22.15 % top-1 error"),
+    cifar_densenet(40, 12, "5.24 % error, CIFAR-10"),
+    cifar_densenet(100, 12, "4.10 % error, CIFAR-10"),
+    cifar_densenet(100, 24, "3.74 % error, CIFAR-10"),
+    cifar_densenet(100, 12, "4.51 % error, CIFAR-10", compressed=True),
+    cifar_densenet(250, 24, "3.62 % error, CIFAR-10", compressed=True),
+    cifar_densenet(190, 40, "3.46 % error, CIFAR-10", compressed=True),
+    Architecture(
+        "resnet9", PAGE, "small", "fast", (0, 1, 0, 1), (64, 128, 256, 512), "projection", image_size=32,
+        transition="conv_pool", pooling="max", published="6 % error, CIFAR-10, 24 epochs",
+    ),
+    Architecture(
+        "mnist_resnet", TUTORIAL, "tutorial", "tutorial", (1, 1, 1, 0), (20, 40, 80, 160), "projection", channels_in=1,
+        image_size=28, transition="pool_conv", norm="none",
+    ),
+)  # fmt: skip
 
-@dataclass(frozen=True)
-class Architecture:
-    """What a network is made of, in strings and numbers: it prints, compares, goes to JSON and comes back.
-
-    Args:
-        name: What the command line calls it.
-        paper: Where it is described.
-        stem: A key of STEMS: "imagenet" (7x7, stride 2, then a 3x3 max-pool) or "small" (3x3).
-        block: A key of BLOCKS: "basic" or "bottleneck".
-        depths: How many blocks each stage has.
-        widths: The width of each stage in channels; a bottleneck's output is four times as wide.
-        shortcut: A key of SHORTCUTS: "zero_pad" (the paper's option A), "projection" (B), "projection_always" (C) or
-            "none" (a plain network).
-        zero_init_residual: Whether each block starts as the identity (Goyal et al. 2017, arXiv:1706.02677, section 5.1).
-        channels_in: Channels of the images: 1 for gray, 3 for color, or any other number.
-        image_size: The side in pixels of the images that the paper trains it on.
-
-    Raises:
-        UsageError: The numbers do not describe a network.
-    """
-
-    name: str
-    paper: str
-    stem: str
-    block: str
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
-    shortcut: str
-    zero_init_residual: bool = False
-    channels_in: int = 3
-    image_size: int = 224
-
-    def __post_init__(self) -> None:
-        """Make tuples of the lists that JSON gives, and refuse what cannot be built."""
-        object.__setattr__(self, "depths", tuple(self.depths))
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.depths or len(self.depths) != len(self.widths):
-            raise UsageError(
-                f"{self.name} has {len(self.depths)} depths {self.depths} and {len(self.widths)} widths {self.widths}; "
-                "give one depth and one width a stage, and at least one stage"
-            )
-        numbers = (*self.depths, *self.widths, self.channels_in, self.image_size)
-        if min(numbers) < 1:
-            raise UsageError(
-                f"{self.name} has depths {self.depths}, widths {self.widths}, channels_in {self.channels_in} and "
-                f"image_size {self.image_size}; each of these numbers must be 1 or more"
-            )
-        if self.zero_init_residual and self.shortcut == "none":
-            raise UsageError(
-                f"{self.name} has no shortcuts, so zero_init_residual would make every output zero for ever; "
-                "turn zero_init_residual off or choose a shortcut"
-            )
-
-
-def imagenet(name: str, block: str, depths: tuple[int, ...], shortcut: str = "projection") -> Architecture:
-    """Return a network of the paper's table 1; its best single networks use option B, as here."""
-    paper = IMAGENET_PLAIN if shortcut == "none" else IMAGENET_TABLE
-    return Architecture(name, paper, "imagenet", block, depths, IMAGENET_WIDTHS, shortcut)
-
-
-def cifar(name: str, n: int, shortcut: str = "zero_pad") -> Architecture:
-    """Return a network of 6n + 2 layers of the paper's section 4.2, which uses option A throughout."""
-    return Architecture(name, CIFAR_SECTION, "small", "basic", (n, n, n), CIFAR_WIDTHS, shortcut, image_size=32)
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "resnet18": imagenet("resnet18", "basic", (2, 2, 2, 2)),
-    "resnet34": imagenet("resnet34", "basic", (3, 4, 6, 3)),
-    "resnet50": imagenet("resnet50", "bottleneck", (3, 4, 6, 3)),
-    "resnet101": imagenet("resnet101", "bottleneck", (3, 4, 23, 3)),
-    "resnet152": imagenet("resnet152", "bottleneck", (3, 8, 36, 3)),
-    "plain18": imagenet("plain18", "basic", (2, 2, 2, 2), shortcut="none"),
-    "plain34": imagenet("plain34", "basic", (3, 4, 6, 3), shortcut="none"),
-    "resnet20": cifar("resnet20", 3),
-    "resnet32": cifar("resnet32", 5),
-    "resnet44": cifar("resnet44", 7),
-    "resnet56": cifar("resnet56", 9),
-    "resnet110": cifar("resnet110", 18),
-    "resnet1202": cifar("resnet1202", 200),
-    "plain20": cifar("plain20", 3, shortcut="none"),
-    "plain32": cifar("plain32", 5, shortcut="none"),
-    "plain44": cifar("plain44", 7, shortcut="none"),
-    "plain56": cifar("plain56", 9, shortcut="none"),
-    "plain110": cifar("plain110", 18, shortcut="none"),
-}
-
-SHORTCUT_NAMES: dict[str, str] = {
-    "A": "zero_pad",
-    "B": "projection",
-    "C": "projection_always",
-    "zero_pad": "zero_pad",
-    "projection": "projection",
-    "projection_always": "projection_always",
-    "none": "none",
-}
-"""What a user may call a shortcut: the options of the paper's section 4.1, or the keys of SHORTCUTS."""
+ARCHITECTURES: dict[str, Architecture] = {architecture.name: architecture for architecture in NAMED}
 
 SMALL_IMAGE_TWINS: dict[str, str] = {
     "resnet18": "resnet20",
@@ -124,22 +143,36 @@ SMALL_IMAGE_TWINS: dict[str, str] = {
     "resnet152": "resnet110",
     "plain18": "plain20",
     "plain34": "plain32",
+    "preresnet18": "preresnet20",
+    "preresnet34": "preresnet56",
+    "preresnet50": "preresnet56",
+    "preresnet101": "preresnet110",
+    "preresnet152": "preresnet164",
+    "preresnet200": "preresnet164",
+    "resnext50-32x4d": "resnext29-8x64d",
+    "resnext101-32x4d": "resnext29-8x64d",
+    "wide50-2": "wrn28-10",
+    "wide101-2": "wrn40-4",
+    "seresnet101": "seresnet110",
+    "seresnet152": "seresnet164",
+    "densenet121": "densenetbc100-12",
+    "densenet169": "densenetbc100-12",
 }
-"""For each network made for large images, the one of like depth that is made for small ones."""
+"""For networks made for large images, the one of like depth and kind that is made for small ones."""
+
+ANY_SMALL_IMAGE = "resnet56"
 
 
-def shortcut_named(name: str) -> str:
-    """Return the key of SHORTCUTS that `name` means: a letter of the paper, in either case, or the key itself.
-
-    Raises:
-        UsageError: No shortcut has that name.
-    """
-    return look_up("shortcut", name.upper() if len(name) == 1 else name, SHORTCUT_NAMES)
+def paper_classes(architecture: Architecture) -> int:
+    """Return how many classes the papers tell apart: ImageNet's 1,000, or the 10 of CIFAR-10 and MNIST."""
+    return 10 if architecture.image_size < SMALL_IMAGE else 1000
 
 
 def small_image_twin(architecture: Architecture) -> str:
     """Return the name of the network to use instead on images under 64 pixels: its own where it is made for them."""
-    return SMALL_IMAGE_TWINS.get(architecture.name, architecture.name)
+    if architecture.image_size < SMALL_IMAGE:
+        return architecture.name
+    return SMALL_IMAGE_TWINS.get(architecture.name, ANY_SMALL_IMAGE)
 
 
 def stem_warning(architecture: Architecture, height: int, width: int) -> str | None:

@@ -2,6 +2,7 @@
 
 He et al. 2015, "Delving deep into rectifiers", arXiv:1502.01852, section 2.2, which the residual networks use
 (arXiv:1512.03385, section 3.4); Goyal et al. 2017, "Accurate, large minibatch SGD", arXiv:1706.02677, section 5.1.
+What networks without batch norm need stands with their norms (`norms.py`).
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ def initialize(module: nn.Module) -> None:
     """Draw new weights for all convolutions, norms and linear layers of a module, from torch's global random stream.
 
     Convolutions: normal with standard deviation sqrt(2 / (size^2 channels_out)), so that gradients keep their scale on
-    their way back (arXiv:1502.01852, equation 14). Norms: weight 1, bias 0. Linear layers: normal with standard
+    their way back (arXiv:1502.01852, equation 14); bias 0. Norms: weight 1, bias 0. Linear layers: normal with standard
     deviation 0.01, bias 0 (arXiv:1706.02677, section 5.1).
 
     Args:
@@ -27,6 +28,8 @@ def initialize(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, layers.Convolution):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
         elif isinstance(part, layers.Norm):
             part.reset_parameters()
         elif isinstance(part, layers.Linear):
@@ -37,4 +40,5 @@ def initialize(module: nn.Module) -> None:
 def zero_residual_branches(blocks: Iterable[Block]) -> None:
     """Make each block start as its shortcut: its last norm's weight becomes 0 (arXiv:1706.02677, section 5.1)."""
     for block in blocks:
-        nn.init.zeros_(block.last_norm.weight)
+        if isinstance(block.last_norm, layers.Norm):
+            nn.init.zeros_(block.last_norm.weight)

@@ -1,18 +1,17 @@
 """Shortcuts: how a block's input reaches the sum, also where the block changes its shape.
 
 He et al. 2015, arXiv:1512.03385, section 3.2 (equations 1 and 2), section 3.3 (options A and B), section 4.1 and
-table 3 (options A, B and C).
+table 3 (options A, B and C). He et al. 2018, "Bag of tricks", arXiv:1812.01187, figure 2c (option D).
 
-Shape letters: B batch, C channels, H height, W width.
+Shape letters: B batch, C channels, * spatial axes.
 """
-
-from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from plusx.errors import UsageError
 from plusx.network import layers
+from plusx.network.parts import Parts, Shortcut
 
 
 class ZeroPad(nn.Module):
@@ -22,7 +21,7 @@ class ZeroPad(nn.Module):
     the published CIFAR-10 weights that `key_maps` reads.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, parts: Parts) -> None:
         super().__init__()
         added = channels_out - channels_in
         if added < 0:
@@ -30,54 +29,95 @@ class ZeroPad(nn.Module):
                 f"a zero_pad shortcut (option A) cannot go from {channels_in} to {channels_out} channels; "
                 "use projection (option B) where a stage is narrower than the one before it"
             )
-        self.subsample = layers.subsample(stride)
-        self.padding = (0, 0, 0, 0, added // 2, added - added // 2)
+        self.subsample = parts.axes.subsample(stride)
+        self.padding = (*(0, 0) * parts.axes.dims, added // 2, added - added // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) -> (B, channels_out, H/stride, W/stride)."""
+        """(B, channels_in, *) -> (B, channels_out, */stride)."""
         return functional.pad(self.subsample(x), self.padding)
 
 
 class Projection(nn.Module):
     """A 1x1 convolution and its norm (arXiv:1512.03385, equation 2 and section 3.3, option B)."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int, parts: Parts) -> None:
         super().__init__()
-        self.conv = layers.conv(channels_in, channels_out, 1, stride=stride)
-        self.norm = layers.norm(channels_out)
+        self.conv = parts.conv(channels_in, channels_out, 1, stride=stride)
+        self.norm = parts.norm(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) -> (B, channels_out, H/stride, W/stride)."""
+        """(B, channels_in, *) -> (B, channels_out, */stride)."""
         return self.norm(self.conv(x))
 
 
-def zero_pad(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+class BareProjection(nn.Module):
+    """A 1x1 convolution without a norm: the way of pre-activation, which norms before it (arXiv:1603.05027)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, parts: Parts) -> None:
+        super().__init__()
+        self.conv = parts.conv(channels_in, channels_out, 1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels_out, */stride)."""
+        return self.conv(x)
+
+
+class PooledProjection(nn.Module):
+    """The mean over stride x stride pixels, then a 1x1 convolution and its norm: no pixel is left unread.
+
+    He et al. 2018, arXiv:1812.01187, figure 2c ("ResNet-D").
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, parts: Parts) -> None:
+        super().__init__()
+        self.pool = parts.axes.average_pool(stride)
+        self.conv = parts.conv(channels_in, channels_out, 1)
+        self.norm = parts.norm(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels_out, */stride)."""
+        return self.norm(self.conv(self.pool(x)))
+
+
+def zero_pad(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return the identity, padded where the shape changes (option A; arXiv:1512.03385, section 3.3)."""
     same = channels_in == channels_out and stride == 1
-    return layers.identity() if same else ZeroPad(channels_in, channels_out, stride)
+    return layers.identity() if same else ZeroPad(channels_in, channels_out, stride, parts)
 
 
-def projection(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+def projection(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return the identity, or a projection where the shape changes (option B; arXiv:1512.03385, section 3.3)."""
     same = channels_in == channels_out and stride == 1
-    return layers.identity() if same else Projection(channels_in, channels_out, stride)
+    return layers.identity() if same else Projection(channels_in, channels_out, stride, parts)
 
 
-def projection_always(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+def projection_always(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return a projection, whatever the shapes (option C; arXiv:1512.03385, section 4.1)."""
-    return Projection(channels_in, channels_out, stride)
+    return Projection(channels_in, channels_out, stride, parts)
 
 
-def none(channels_in: int, channels_out: int, stride: int) -> None:
+def bare_projection(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
+    """Return the identity, or a convolution without a norm where the shape changes."""
+    same = channels_in == channels_out and stride == 1
+    return layers.identity() if same else BareProjection(channels_in, channels_out, stride, parts)
+
+
+def pooled(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
+    """Return the identity, or a mean and a projection where the shape changes (option D; arXiv:1812.01187)."""
+    same = channels_in == channels_out and stride == 1
+    return layers.identity() if same else PooledProjection(channels_in, channels_out, stride, parts)
+
+
+def none(channels_in: int, channels_out: int, stride: int, parts: Parts) -> None:
     """Return nothing: the block then has no sum (the plain networks of arXiv:1512.03385, section 3.3)."""
 
-
-Shortcut = Callable[[int, int, int], nn.Module | None]
 
 SHORTCUTS: dict[str, Shortcut] = {
     "zero_pad": zero_pad,
     "projection": projection,
     "projection_always": projection_always,
+    "pooled": pooled,
+    "bare_projection": bare_projection,
     "none": none,
 }
-"""From (channels_in, channels_out, stride) to a module, or to None where nothing is to be added."""
+"""From (channels_in, channels_out, stride, parts) to a module, or to None where nothing is to be added."""

@@ -1,52 +1,163 @@
 """Stems: the first layers, from an image to what the first stage takes.
 
-He et al. 2015, arXiv:1512.03385, table 1 (ImageNet) and section 4.2 (CIFAR-10).
+He et al. 2015, arXiv:1512.03385, table 1 (ImageNet) and section 4.2 (CIFAR-10); He et al. 2018, "Bag of tricks",
+arXiv:1812.01187, figure 2b (the deep stem of ResNet-C and -D); Bello et al. 2021, "Revisiting ResNets",
+arXiv:2103.07579, section 4 (its form without a max-pool). A bare stem has no norm, because the first block begins with
+one (He et al. 2016, arXiv:1603.05027; Huang et al. 2016, arXiv:1608.06993).
 
-Shape letters: B batch, C channels, H height, W width.
+Shape letters: B batch, C channels, * spatial axes.
 """
 
 from torch import Tensor, nn
 
-from plusx.network import layers
+from plusx.network.parts import Parts
 
 
-class ImageNetStem(nn.Module):
+class Stem(nn.Module):
+    """What a network begins with.
+
+    Args:
+        channels_in: Channels of the image.
+        channels: Channels that go out.
+        parts: The network's parts.
+    """
+
+    stride: int
+    """By what it divides the image's sides, rounded up."""
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:  # noqa: ARG002 - the family's
+        super().__init__()
+
+
+class ImageNetStem(Stem):
     """7x7 convolution of stride 2, then a 3x3 max-pool of stride 2 (arXiv:1512.03385, table 1, conv1 and conv2_x)."""
 
     stride = 4
 
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__()
-        self.conv = layers.conv(channels_in, channels, 7, stride=2)
-        self.norm = layers.norm(channels)
-        self.activation = layers.activation()
-        self.pool = layers.max_pool(3, stride=2)
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        self.conv = parts.conv(channels_in, channels, 7, stride=2)
+        self.norm = parts.norm(channels)
+        self.activation = parts.activation()
+        self.pool = parts.axes.max_pool(3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) -> (B, channels, H/4, W/4)."""
+        """(B, channels_in, *) -> (B, channels, */4)."""
         return self.pool(self.activation(self.norm(self.conv(x))))
 
 
-class SmallStem(nn.Module):
+class BareImageNetStem(Stem):
+    """7x7 convolution of stride 2, then a 3x3 max-pool of stride 2, and no norm.
+
+    In the networks of arXiv:1603.05027 (section 5) the first norm and activation stand before the max-pool; here the
+    first block has them, behind it, as in timm's.
+    """
+
+    stride = 4
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        self.conv = parts.conv(channels_in, channels, 7, stride=2)
+        self.pool = parts.axes.max_pool(3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels, */4)."""
+        return self.pool(self.conv(x))
+
+
+class DeepStem(Stem):
+    """Three 3x3 convolutions, the first of stride 2, then a 3x3 max-pool of stride 2 (arXiv:1812.01187, figure 2b)."""
+
+    stride = 4
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        narrow = channels // 2
+        self.conv1 = parts.conv(channels_in, narrow, 3, stride=2)
+        self.norm1 = parts.norm(narrow)
+        self.conv2 = parts.conv(narrow, narrow, 3)
+        self.norm2 = parts.norm(narrow)
+        self.conv3 = parts.conv(narrow, channels, 3)
+        self.norm3 = parts.norm(channels)
+        self.activation = parts.activation()
+        self.pool = parts.axes.max_pool(3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels, */4)."""
+        x = self.activation(self.norm1(self.conv1(x)))
+        x = self.activation(self.norm2(self.conv2(x)))
+        return self.pool(self.activation(self.norm3(self.conv3(x))))
+
+
+class StridedDeepStem(Stem):
+    """The deep stem with a fourth 3x3 convolution, of stride 2, for the max-pool (arXiv:2103.07579, section 4)."""
+
+    stride = 4
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        narrow = channels // 2
+        self.conv1 = parts.conv(channels_in, narrow, 3, stride=2)
+        self.norm1 = parts.norm(narrow)
+        self.conv2 = parts.conv(narrow, narrow, 3)
+        self.norm2 = parts.norm(narrow)
+        self.conv3 = parts.conv(narrow, channels, 3)
+        self.norm3 = parts.norm(channels)
+        self.conv4 = parts.conv(channels, channels, 3, stride=2)
+        self.norm4 = parts.norm(channels)
+        self.activation = parts.activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels, */4)."""
+        x = self.activation(self.norm1(self.conv1(x)))
+        x = self.activation(self.norm2(self.conv2(x)))
+        x = self.activation(self.norm3(self.conv3(x)))
+        return self.activation(self.norm4(self.conv4(x)))
+
+
+class SmallStem(Stem):
     """One 3x3 convolution that keeps the size (arXiv:1512.03385, section 4.2)."""
 
     stride = 1
 
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__()
-        self.conv = layers.conv(channels_in, channels, 3)
-        self.norm = layers.norm(channels)
-        self.activation = layers.activation()
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        self.conv = parts.conv(channels_in, channels, 3)
+        self.norm = parts.norm(channels)
+        self.activation = parts.activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels_in, H, W) -> (B, channels, H, W)."""
+        """(B, channels_in, *) -> (B, channels, *)."""
         return self.activation(self.norm(self.conv(x)))
 
 
-Stem = ImageNetStem | SmallStem
+class BareSmallStem(Stem):
+    """One 3x3 convolution that keeps the size, and no norm (arXiv:1605.07146, table 1)."""
+
+    stride = 1
+    size = 3
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        self.conv = parts.conv(channels_in, channels, self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels, *)."""
+        return self.conv(x)
+
+
+class TutorialStem(BareSmallStem):
+    """One 5x5 convolution that keeps the size, and nothing after it: the beginning of `mnist_resnet`."""
+
+    size = 5
+
 
 STEMS: dict[str, type[Stem]] = {
     "imagenet": ImageNetStem,
+    "imagenet_bare": BareImageNetStem,
+    "deep": DeepStem,
+    "deep_strided": StridedDeepStem,
     "small": SmallStem,
+    "small_bare": BareSmallStem,
+    "tutorial": TutorialStem,
 }
-"""Modules made from (channels_in, channels), whose `stride` says by what they divide the image."""

@@ -17,19 +17,26 @@ from torch.nn import functional
 from plusx.errors import DataError, UsageError
 from plusx.network import layers
 from plusx.network.backbone import Backbone
-from plusx.network.initialize import initialize
 
 
 class ClassificationHead(nn.Module):
-    """Global average pooling and a fully connected layer."""
+    """Global pooling, of the mean or of the maximum, and a fully connected layer.
 
-    def __init__(self, channels: int, classes: int) -> None:
+    Args:
+        channels: C of the last feature map.
+        classes: K.
+        pooling: "mean" or "max".
+    """
+
+    def __init__(self, channels: int, classes: int, pooling: str = "mean") -> None:
         super().__init__()
+        self.pooling = pooling
         self.linear = layers.linear(channels, classes)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """[..., (B, C, *)] -> (B, K)."""
-        return self.linear(features[-1].flatten(2).mean(-1))
+        pixels = features[-1].flatten(2)
+        return self.linear(pixels.amax(-1) if self.pooling == "max" else pixels.mean(-1))
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,8 @@ class Classification:
 
     def head(self, backbone: Backbone) -> nn.Module:
         """Return the head for this backbone: (B, C, *) -> (B, K) logits."""
-        head = ClassificationHead(backbone.channels[-1], len(self.classes))
-        initialize(head)
+        head = ClassificationHead(backbone.channels[-1], len(self.classes), backbone.architecture.pooling)
+        backbone.initialize_head(head)
         return head
 
     def losses(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import plusx
 from plusx import assessment, experiment
 from plusx.cli import main
 from plusx.errors import CheckpointError, DataError, Stopped
-from plusx.evaluation.complexity import layer_table
+from plusx.evaluation.layer_table import layer_table
 from plusx.events import Noted
 from plusx.network.architectures import ARCHITECTURES
 

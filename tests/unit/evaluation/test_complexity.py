@@ -12,10 +12,10 @@ from plusx.evaluation.complexity import (
     GOLDEN,
     Complexity,
     complexity,
-    layer_table,
     meta_network,
     write_golden,
 )
+from plusx.evaluation.layer_table import layer_table
 from plusx.network.architectures import ARCHITECTURES
 
 

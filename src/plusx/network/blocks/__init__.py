@@ -1,14 +1,20 @@
-"""Blocks: the parts that a stage repeats, one module a paper.
+"""Blocks: the parts that a stage repeats, one module a paper; each is a `Block`."""
 
-A block is made from (channels_in, width, stride, shortcut), gives `expansion` times `width` channels, and names the
-norm just before its sum, `last_norm`.
-"""
-
+from plusx.network.blocks.block import Block
+from plusx.network.blocks.dense import DenseBasic, DenseBottleneck
 from plusx.network.blocks.original import Basic, Bottleneck
-
-Block = Basic | Bottleneck
+from plusx.network.blocks.preactivation import PreActivationBasic, PreActivationBottleneck
+from plusx.network.blocks.small import Fast, Tutorial
 
 BLOCKS: dict[str, type[Block]] = {
     "basic": Basic,
     "bottleneck": Bottleneck,
+    "preactivation_basic": PreActivationBasic,
+    "preactivation_bottleneck": PreActivationBottleneck,
+    "dense_basic": DenseBasic,
+    "dense_bottleneck": DenseBottleneck,
+    "fast": Fast,
+    "tutorial": Tutorial,
 }
+
+__all__ = ["BLOCKS", "Block"]

@@ -1,0 +1,83 @@
+"""Dense blocks: every layer sees all that the layers before it in its stage have made.
+
+Huang et al. 2016, "Densely connected convolutional networks", arXiv:1608.06993, section 3. A stage's width is its
+growth rate k: the channels that each layer adds. Where a residual block sums, a dense one concatenates.
+
+Shape letters: B batch, C channels, * spatial axes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from plusx.network import layers
+from plusx.network.blocks.block import Block
+from plusx.network.blocks.preactivation import Finish
+from plusx.network.parts import Parts
+
+
+class DenseBasic(Block):
+    """Norm, activation, 3x3 to `width` new channels (arXiv:1608.06993, section 3, "Composite function").
+
+    Args:
+        channels_in: Channels that come in; they go out, too.
+        width: The growth rate: channels that are added.
+        stride: 1; a transition halves the size.
+        parts: The network's parts.
+    """
+
+    sums = False
+
+    def __init__(self, channels_in: int, width: int, stride: int, parts: Parts) -> None:
+        super().__init__(channels_in, width, stride, parts)
+        self.channels_out = channels_in + width
+        self.norm1 = parts.norm(channels_in)
+        self.activation1 = layers.activation_after(self.norm1)
+        self.conv1 = parts.conv(channels_in, width, 3)
+        self.dropout = parts.drop()
+
+    @classmethod
+    def finish(cls, channels: int, parts: Parts) -> nn.Module:
+        """Return the last norm and activation."""
+        return Finish(channels, parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels_in + width, *)."""
+        new: Tensor = self.conv1(self.activation1(self.norm1(x)))
+        return torch.cat([x, self.dropout(new)], 1)
+
+
+class DenseBottleneck(Block):
+    """Norm, activation, 1x1 to 4 width, norm, activation, 3x3 to `width` new channels (DenseNet-B, section 3).
+
+    Args:
+        channels_in: Channels that come in; they go out, too.
+        width: The growth rate: channels that are added.
+        stride: 1; a transition halves the size.
+        parts: The network's parts.
+    """
+
+    sums = False
+    expansion = 4
+
+    def __init__(self, channels_in: int, width: int, stride: int, parts: Parts) -> None:
+        super().__init__(channels_in, width, stride, parts)
+        self.channels_out = channels_in + width
+        inner = self.expansion * width
+        self.norm1 = parts.norm(channels_in)
+        self.activation1 = layers.activation_after(self.norm1)
+        self.conv1 = parts.conv(channels_in, inner, 1)
+        self.norm2 = parts.norm(inner)
+        self.activation = parts.activation()
+        self.conv2 = parts.conv(inner, width, 3)
+        self.dropout = parts.drop()
+
+    @classmethod
+    def finish(cls, channels: int, parts: Parts) -> nn.Module:
+        """Return the last norm and activation."""
+        return Finish(channels, parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels_in + width, *)."""
+        new: Tensor = self.conv1(self.activation1(self.norm1(x)))
+        new = self.conv2(self.activation(self.norm2(new)))
+        return torch.cat([x, self.dropout(new)], 1)

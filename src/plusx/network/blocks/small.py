@@ -1,0 +1,91 @@
+"""Blocks of two small networks: the one that made fast CIFAR-10 training known, and a tutorial's one for MNIST.
+
+D. Page 2018, "How to train your ResNet", parts 3 and 4. Both are after He et al. 2015, arXiv:1512.03385, section 3.1.
+
+Shape letters: B batch, C channels, * spatial axes.
+"""
+
+from torch import Tensor, nn
+
+from plusx.network.blocks.block import Block
+from plusx.network.parts import Parts
+
+
+class Fast(Block):
+    """y = x + relu(norm(conv(relu(norm(conv(x)))))): the second activation stands in the branch, none after the sum.
+
+    Args:
+        channels_in: Channels that come in.
+        width: Channels of both 3x3 convolutions, and of what goes out.
+        stride: The first convolution's stride.
+        parts: The network's parts.
+    """
+
+    def __init__(self, channels_in: int, width: int, stride: int, parts: Parts) -> None:
+        super().__init__(channels_in, width, stride, parts)
+        self.channels_out = width
+        self.conv1 = parts.conv(channels_in, width, 3, stride=stride)
+        self.norm1 = parts.norm(width)
+        self.dropout = parts.drop()
+        self.conv2 = parts.conv(width, width, 3)
+        self.norm2 = parts.norm(width)
+        self.attention = parts.attention(width)
+        self.activation = parts.activation()
+        self.branch_end = parts.branch_end()
+        self.shortcut = parts.shortcut(channels_in, width, stride)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The last norm of the branch: with a weight of zero the block is its shortcut."""
+        return self.norm2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, width, */stride)."""
+        y: Tensor = self.dropout(self.activation(self.norm1(self.conv1(x))))
+        y = self.branch_end(self.activation(self.attention(self.norm2(self.conv2(y)))))
+        # Not in place: the activation's gradient needs its output.
+        return y if self.shortcut is None else y + self.shortcut(x)
+
+
+class Tutorial(Block):
+    """5x5 to 30 channels, relu, 3x3 back, relu; then relu of the sum: the block of `mnist_resnet`.
+
+    Args:
+        channels_in: Channels that come in.
+        width: Channels that go out.
+        stride: The first convolution's stride.
+        parts: The network's parts.
+    """
+
+    inner = 30
+    finish_stride = 2
+
+    def __init__(self, channels_in: int, width: int, stride: int, parts: Parts) -> None:
+        super().__init__(channels_in, width, stride, parts)
+        self.channels_out = width
+        self.conv1 = parts.conv(channels_in, self.inner, 5, stride=stride)
+        self.norm1 = parts.norm(self.inner)
+        self.dropout = parts.drop()
+        self.conv2 = parts.conv(self.inner, width, 3)
+        self.norm2 = parts.norm(width)
+        self.attention = parts.attention(width)
+        self.activation = parts.activation()
+        self.branch_end = parts.branch_end()
+        self.shortcut = parts.shortcut(channels_in, width, stride)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The last norm of the branch, where the network has norms."""
+        return self.norm2
+
+    @classmethod
+    def finish(cls, channels: int, parts: Parts) -> nn.Module:  # noqa: ARG003 - the family's signature
+        """Return the activation and the 2x2 max-pool before the head."""
+        return nn.Sequential(parts.activation(), parts.axes.max_pool(2, stride=2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, width, */stride)."""
+        y: Tensor = self.dropout(self.activation(self.norm1(self.conv1(x))))
+        y = self.branch_end(self.activation(self.attention(self.norm2(self.conv2(y)))))
+        # Not in place: the activation's gradient needs its output.
+        return self.activation(y if self.shortcut is None else y + self.shortcut(x))
