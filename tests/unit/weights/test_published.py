@@ -1,0 +1,159 @@
+import json
+import re
+import string
+from importlib import resources
+
+import pytest
+import torchvision.models
+from torchvision.transforms import InterpolationMode
+
+from plusx.errors import UsageError
+from plusx.inputs.image import ImageInput
+from plusx.weights.published import (
+    CIFAR10,
+    GLUON,
+    PUBLISHED,
+    TIMM,
+    find_published,
+    published_by_sha256,
+    published_for,
+)
+
+THEIR_NAMES = {"wide50-2": "wide_resnet50_2", "wide101-2": "wide_resnet101_2"}
+TIMM_NAMES = {f"preresnet{depth}": f"resnetv2_{depth}" for depth in (18, 34, 50, 101)}
+TIMM_TAGS = {"ra4-in1k": "ra4_e3600_r224_in1k"}
+
+
+def of(source):
+    return [entry for entry in PUBLISHED.values() if entry.source == source]
+
+
+def their_name(architecture):
+    return THEIR_NAMES.get(architecture, architecture.replace("-", "_"))
+
+
+@pytest.mark.parametrize("entry", of("torchvision"), ids=lambda entry: entry.name)
+def test_torchvisions_are_as_its_enums_say(entry):
+    weights = torchvision.models.get_model_weights(their_name(entry.architecture))
+    theirs = weights[entry.name.split(":")[1].replace("-", "_").upper()]
+    transforms = theirs.transforms()
+    assert entry.url == theirs.url
+    assert entry.sha256 == re.search(r"-([0-9a-f]{8})\.pth$", theirs.url)[1]
+    assert entry.top1 == theirs.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    assert entry.mebibytes == theirs.meta["_file_size"]
+    assert [entry.size] == transforms.crop_size
+    assert [round(entry.size / entry.crop_fraction)] == transforms.resize_size
+    assert (list(entry.mean), list(entry.deviation)) == (transforms.mean, transforms.std)
+    assert InterpolationMode(entry.interpolation) == transforms.interpolation
+    assert len(entry.classes) == len(theirs.meta["categories"])
+
+
+def test_their_parameters_are_those_of_our_networks():
+    costs = json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))
+    for entry in of("torchvision"):
+        if entry.architecture in costs:
+            theirs = torchvision.models.get_model_weights(their_name(entry.architecture)).DEFAULT
+            assert costs[entry.architecture]["parameters"] == theirs.meta["num_params"]
+
+
+def test_all_of_torchvisions_residual_and_dense_networks_are_there_and_the_default_is_its_own():
+    names = [
+        name for name in torchvision.models.list_models(module=torchvision.models) if re.search("res?ne|dense", name)
+    ]
+    names = [name for name in names if re.match("resnet|resnext|wide_resnet|densenet", name)]
+    ours = {their_name(entry.architecture): entry.architecture for entry in of("torchvision")}
+    assert set(names) == set(ours)
+    for name in names:
+        weights = torchvision.models.get_model_weights(name)
+        assert len(weights) == sum(entry.source == "torchvision" for entry in published_for(ours[name]))
+        assert find_published(f"{ours[name]}:default").url == weights.DEFAULT.url
+
+
+@pytest.mark.parametrize("entry", of("timm"), ids=lambda entry: entry.name)
+def test_timms_are_as_its_pretrained_cfgs_say(entry):
+    models = pytest.importorskip("timm.models")
+    architecture, tag = entry.name.split(":")
+    name = TIMM_NAMES.get(architecture, their_name(architecture))
+    full = f"{name}.{TIMM_TAGS.get(tag, tag.replace('-', '_'))}"
+    theirs = models.get_pretrained_cfg(full)
+    if theirs.url:
+        # The project moved on GitHub; both addresses lead to the same files.
+        assert entry.url == theirs.url.replace("rwightman/pytorch-image-models", "huggingface/pytorch-image-models")
+        assert entry.url.startswith((TIMM, GLUON))
+        assert entry.sha256 == re.search(r"-([0-9a-f]{8})\.pth$", theirs.url)[1]
+        assert entry.file == theirs.url.rpartition("/")[2]
+    else:
+        assert entry.url == f"https://huggingface.co/{theirs.hf_hub_id}/resolve/main/model.safetensors"
+        assert entry.sha256 == ""
+        assert entry.file == f"{full}.safetensors"
+    assert theirs.input_size == (3, entry.size, entry.size)
+    assert theirs.crop_pct == entry.crop_fraction
+    assert (theirs.mean, theirs.std) == (entry.mean, entry.deviation)
+    assert theirs.interpolation == entry.interpolation
+    assert theirs.license == entry.license.lower()
+    assert theirs.num_classes == len(entry.classes)
+
+
+def test_the_cifar_weights_are_known_by_their_whole_sum():
+    entries = of("akamaster/pytorch_resnet_cifar10")
+    assert [(entry.architecture, entry.top1) for entry in entries] == [
+        ("resnet20", 91.73), ("resnet32", 92.63), ("resnet44", 93.10), ("resnet56", 93.39),
+    ]  # fmt: skip
+    for entry in entries:
+        assert len(entry.sha256) == 64
+        assert entry.file == f"{entry.architecture}-{entry.sha256[:8]}.th"
+        assert entry.classes == CIFAR10
+        assert entry.image_input() == ImageInput(32, 32, 3, entry.mean, entry.deviation)
+        assert published_by_sha256(entry.sha256) is entry
+
+
+def test_every_entry_is_sound():
+    for name, entry in PUBLISHED.items():
+        assert entry.name == name == name.lower()
+        assert re.fullmatch(r"[a-z0-9-]+:[a-z0-9-]+", name)
+        assert set(entry.sha256) <= set(string.hexdigits.lower())
+        assert len(entry.sha256) in {0, 8, 64}
+        assert f"{entry.top1:.2f} % top-1 on " in entry.score
+        assert entry.license in entry.terms
+        assert entry.source in entry.terms
+        assert entry.image_input().crop_fraction == entry.crop_fraction
+    assert len({entry.file for entry in PUBLISHED.values()}) == len(PUBLISHED)
+
+
+def test_a_name_may_be_spelled_with_underscores_and_capitals():
+    entry = PUBLISHED["resnext50-32x4d:imagenet1k-v2"]
+    assert find_published("resnext50-32x4d:imagenet1k-v2") is entry
+    assert find_published(" ResNeXt50_32x4d:IMAGENET1K_V2") is entry
+    assert find_published("resnet50d:default") is PUBLISHED["resnet50d:ra2-in1k"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "resnet34",
+            "'resnet34' does not say which weights are meant; for 'resnet34' there are 'resnet34:imagenet1k-v1'",
+        ),
+        ("resnet50:", "'resnet50:' does not say which weights are meant; for 'resnet50' there are "),
+        (
+            "resnet50:v2",
+            "no published weights are called 'resnet50:v2'; for 'resnet50' there are 'resnet50:imagenet1k-v2'",
+        ),
+        ("resnet20", "'resnet20' does not say which weights are meant; say 'resnet20:cifar10'"),
+        ("resnet20:imagenet", "no published weights are called 'resnet20:imagenet'; say 'resnet20:cifar10'"),
+        ("resnt50:imagenet1k-v2", "no published weights are called 'resnt50:imagenet1k-v2'; did you mean 'resnet50:"),
+        ("resnet50.a1_in1k", "did you mean 'resnet50:a1-in1k'"),
+        ("plain18:imagenet", "no published weights are called 'plain18:imagenet'"),
+        ("qqq", "no published weights are called 'qqq'; see plusx weights list"),
+        ("", "no published weights are called ''; see plusx weights list"),
+    ],
+)
+def test_a_name_that_is_none_is_told_which_are(name, said):
+    with pytest.raises(UsageError) as found:
+        find_published(name)
+    assert said in str(found.value)
+
+
+def test_a_file_is_known_by_the_digits_that_are_published():
+    assert published_by_sha256("11ad3fa6" + "0" * 56) is PUBLISHED["resnet50:imagenet1k-v2"]
+    assert published_by_sha256("0" * 64) is None
