@@ -1,85 +1,105 @@
-"""`plusx show`: every named network with its cost, or the layer table of one."""
+"""`plusx show`: every named network with its cost, the layer table and the diagram of one, or a trained network."""
 
 import dataclasses
-import json
-from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any
 
-from rich.text import Text
-
 from plusx.cli.console import Screen
+from plusx.cli.layers import draw, input_words, show_table, table_values
+from plusx.cli.listing import list_architectures
 from plusx.cli.options import OutputOptions, group, option
 from plusx.errors import UsageError, look_up
-from plusx.network.architectures import ARCHITECTURES, Architecture, shortcut_named
+from plusx.network.architectures import ARCHITECTURES, Architecture, paper_classes, shortcut_named
 
 NO_OUTPUT = OutputOptions()
+SUFFIXES = (".svg", ".png")
+OTHER_PICTURES = (".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".eps", ".ps")
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagramOptions:
+    """Where the picture of a network goes."""
+
+    out: Annotated[Path | None, option("Folder for the diagram.", "the present folder")] = None
+    diagram: Annotated[
+        Path | None, option("File for the diagram, .svg or .png; a name without these is used for both.", "its name")
+    ] = None
+    no_diagram: Annotated[bool, option("Draw no diagram.", negative=())] = False
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        """Return the files of the diagram of a network of that name.
+
+        Raises:
+            UsageError: The options contradict one another, or name a kind of picture that is not drawn.
+        """
+        if self.no_diagram:
+            if self.diagram is not None or self.out is not None:
+                raise UsageError("--no-diagram and a place for the diagram were given; leave one of them out")
+            return ()
+        file = (self.out or Path()) / (self.diagram or name)
+        if file.suffix.lower() in SUFFIXES:
+            return (file,)
+        if file.suffix.lower() in OTHER_PICTURES:
+            raise UsageError(f"a diagram is not drawn as {file.suffix}; give --diagram a name in .svg or .png, or bare")
+        return tuple(file.with_name(file.name + suffix) for suffix in SUFFIXES)
+
+
+NO_PLACE = DiagramOptions()
 
 
 def show(
-    model: Annotated[str, option("Its name: resnet50.", "all of them")] = "",
+    what: Annotated[
+        str, option("A model, resnet50; a part of names, resnext; or a run or checkpoint, runs/digits-1.", "all models")
+    ] = "",
     /,
     *,
     classes: Annotated[int | None, option("Classes that the head tells apart.", "the paper's")] = None,
-    channels: Annotated[int | None, option("Channels of the images.", "3")] = None,
+    channels: Annotated[int | None, option("Channels of the images.", "the paper's")] = None,
     image_size: Annotated[int | None, option("Side of the images in pixels.", "the paper's")] = None,
+    dims: Annotated[int | None, option("Spatial axes: 1 for signals, 2 for images, 3 for volumes.", "2")] = None,
     shortcut: Annotated[
         str | None, option("A (zero_pad), B (projection), C (projection_always) or none.", "the model's")
     ] = None,
-    output: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
+    place: Annotated[DiagramOptions, group("Diagram", 1)] = NO_PLACE,
+    output: Annotated[OutputOptions, group("Output", 2)] = NO_OUTPUT,
 ) -> None:
-    """Show the layer table of a network as in its paper, or list all networks.
+    """Show the layer table of a network as in its paper and draw its diagram, or list all networks.
 
-    Multiply-adds are those of one image in convolutions and linear layers.
+    Multiply-adds are those of one image in convolutions and linear layers. The diagram is written as NAME.svg and
+    NAME.png; only an earlier diagram is overwritten.
     """
     screen = Screen(json=output.json, quiet=output.quiet)
-    changes = {"classes": classes, "channels": channels, "image_size": image_size, "shortcut": shortcut}
+    changes = {"classes": classes, "channels": channels, "image_size": image_size, "dims": dims, "shortcut": shortcut}
     given = {name: value for name, value in changes.items() if value is not None}
-    if model:
-        _one(screen, look_up("model", model, ARCHITECTURES), given)
-    elif given:
-        option_name = next(iter(given)).replace("_", "-")
-        raise UsageError(f"--{option_name} is for one model, but none was named; for example: plusx show resnet50")
+    if what in ARCHITECTURES:
+        show_one(screen, ARCHITECTURES[what], given, place.files(what))
+    elif what and (Path(what).exists() or "/" in what or what.endswith(".safetensors")):
+        refuse(given, "is for a model by its name; a trained network has its own")
+        from plusx.cli.trained import name_of, show_trained
+
+        show_trained(screen, Path(what), place.files(name_of(Path(what))))
     else:
-        _all(screen)
+        refuse(given, "is for one model, but none was named; for example: plusx show resnet50")
+        if place != NO_PLACE:
+            raise UsageError("a diagram is of one model, but none was named; for example: plusx show resnet50")
+        if not any(what in name for name in ARCHITECTURES):
+            look_up("model", what, ARCHITECTURES)
+        list_architectures(screen, what)
 
 
-def _all(screen: Screen) -> None:
-    """List every network with its cost at its paper's image size; nothing is computed, so it comes at once."""
-    costs = json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))
-    listing: list[dict[str, Any]] = [
-        {
-            "model": name,
-            "parameters": costs[name]["parameters"],
-            "multiply_adds": costs[name]["multiply_adds"],
-            "image_size": costs[name]["image_size"],
-            "classes": costs[name]["classes"],
-            "paper": architecture.paper,
-        }
-        for name, architecture in ARCHITECTURES.items()
-    ]
-    if screen.json:
-        screen.result(listing)
-        return
-    widest = max(map(len, costs))
-    for paper in dict.fromkeys(each["paper"] for each in listing):
-        screen.line("")
-        screen.line(Text(paper, "bold"))
-        rows = [
-            (
-                each["model"].ljust(widest),
-                f"{each['parameters']:10,}",
-                millions(each["multiply_adds"]),
-                str(each["image_size"]),
-            )
-            for each in listing
-            if each["paper"] == paper
-        ]
-        screen.table(("model", "parameters", "multiply-adds", "image"), rows)
+def refuse(given: dict[str, Any], why: str) -> None:
+    """Refuse options that do not belong here.
+
+    Raises:
+        UsageError: One was given.
+    """
+    if given:
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} {why}")
 
 
-def _one(screen: Screen, named: Architecture, given: dict[str, Any]) -> None:
-    """Show the layer table of one network."""
-    from plusx.evaluation.complexity import PAPER_CLASSES, layer_table
+def show_one(screen: Screen, named: Architecture, given: dict[str, Any], files: tuple[Path, ...]) -> None:
+    """Show the layer table of one network, and draw it."""
+    from plusx.evaluation.layer_table import layer_table
 
     for name in ("classes", "channels", "image_size"):
         if given.get(name, 1) < 1:
@@ -87,50 +107,38 @@ def _one(screen: Screen, named: Architecture, given: dict[str, Any]) -> None:
     changes = {"channels_in": given["channels"]} if "channels" in given else {}
     if "shortcut" in given:
         changes["shortcut"] = shortcut_named(given["shortcut"])
+    if "dims" in given:
+        changes["dims"] = given["dims"]
     architecture = dataclasses.replace(named, **changes)
-    classes = given.get("classes", PAPER_CLASSES[named.image_size])
+    classes = given.get("classes", paper_classes(named))
     size = given.get("image_size", named.image_size)
-    rows = layer_table(architecture, classes, size)
-    parameters, multiply_adds = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-    if screen.json:
-        screen.result(
-            {
-                "model": architecture.name,
-                "paper": architecture.paper,
-                "classes": classes,
-                "channels": architecture.channels_in,
-                "image_size": size,
-                "shortcut": architecture.shortcut,
-                "stages": [dataclasses.asdict(row) for row in rows],
-                "parameters": parameters,
-                "multiply_adds": multiply_adds,
-            }
+    sides = (size,) * architecture.dims
+    rows = layer_table(architecture, classes, sides)
+    if not screen.json:
+        published = [("published", architecture.published)] if architecture.published else []
+        screen.section(
+            architecture.name,
+            (
+                ("paper", architecture.paper),
+                *published,
+                ("input", input_words(sides, architecture.channels_in)),
+                ("shortcut", architecture.shortcut),
+                ("classes", f"{classes:,}"),
+            ),
         )
-        return
-    screen.section(
-        architecture.name,
-        (
-            ("paper", architecture.paper),
-            ("input", f"{size}x{size}, {architecture.channels_in} channels"),
-            ("shortcut", architecture.shortcut),
-            ("classes", f"{classes:,}"),
-        ),
+        show_table(screen, rows)
+    drawn = draw(screen, architecture, classes, sides, files)
+    screen.result(
+        {
+            "model": architecture.name,
+            "paper": architecture.paper,
+            "published": architecture.published,
+            "classes": classes,
+            "channels": architecture.channels_in,
+            "image_size": size,
+            "dims": architecture.dims,
+            "shortcut": architecture.shortcut,
+            **table_values(rows),
+            "diagram": drawn,
+        }
     )
-    screen.line("")
-    table = [
-        (
-            row.stage,
-            "x".join(map(str, row.output_size)),
-            row.blocks.replace("] x ", "]×"),
-            f"{row.parameters:,}",
-            millions(row.multiply_adds),
-        )
-        for row in rows
-    ]
-    table.append(("total", "", "", f"{parameters:,}", millions(multiply_adds)))
-    screen.table(("stage", "output", "blocks", "parameters", "multiply-adds"), table, left=(0, 2), wraps=2)
-
-
-def millions(count: int) -> str:
-    """Write a large count in millions, as papers do."""
-    return f"{count / 1e6:,.1f} M"

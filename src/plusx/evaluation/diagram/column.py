@@ -14,7 +14,7 @@ from plusx.evaluation.diagram.anatomy import Anatomy, Step, anatomy_of, chain_of
 from plusx.network.backbone import Network
 
 SHOWN = ("conv", "pool", "linear", "attention")
-LONGEST = 40  # layers; of a network with more, equal blocks in a row are drawn once or twice
+LONGEST = 56  # layers and gaps between blocks; where there are more, equal blocks in a row are drawn once or twice
 FEWEST_HIDDEN = 2  # blocks that are worth a fold
 
 Size = tuple[int, ...]
@@ -63,16 +63,12 @@ def column_of(network: Network, image_size: Size) -> Column:
     """Read a network of the meta device, in evaluation mode, from the image on."""
     backbone = network.backbone
     anatomies = [[anatomy_of(block) for block in stage.children()] for stage in backbone.stages]
-    transitions: list[nn.Module] = [*getattr(backbone, "transitions", ())]
-    count = sum(len(shown(anatomy.steps)) for stage in anatomies for anatomy in stage)
+    count = sum(len(shown(anatomy.steps)) + 1 for stage in anatomies for anatomy in stage)
     groups = [Group(shown(chain_of(backbone.stem)))]
-    for number, stage in enumerate(anatomies):
-        if number < len(transitions):
-            groups.append(Group(shown(chain_of(transitions[number])), number))
+    for number, (transition, stage) in enumerate(zip(backbone.transitions, anatomies, strict=True)):
+        groups.append(Group(shown(chain_of(transition)), number))
         groups += folded(stage, number) if count > LONGEST else [block(each, number) for each in stage]
-    finish = getattr(backbone, "finish", None)
-    groups.append(Group(shown(chain_of(finish)) if isinstance(finish, nn.Module) else ()))
-    groups.append(Group(shown(chain_of(network.head))))
+    groups += [Group(shown(chain_of(part))) for part in (backbone.finish, network.head)]
     depths = tuple(len(stage) for stage in anatomies)
     channels = backbone.architecture.channels_in
     sizes = sizes_of(network, (channels, *image_size))

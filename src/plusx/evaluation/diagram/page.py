@@ -16,6 +16,7 @@ from plusx.evaluation.diagram.panels import draw_panels
 from plusx.evaluation.diagram.sheet import BOX, LETTER, PLAIN, SOFT, Sheet, colors
 from plusx.network.architectures import Architecture
 
+SAMPLES = {1: "signal", 2: "image", 3: "volume"}  # by spatial axes
 MARGIN = 28
 WITHIN, BETWEEN, STAGE_GAP, FOLD = 13, 32, 40, 46  # pixels between layers, blocks and stages; height of a fold
 LEAVES, ARRIVES = 19, 10  # where a shortcut leaves and arrives, below the block before
@@ -29,13 +30,11 @@ def diagram(architecture: Architecture, classes: int, image_size: int | Size) ->
     Args:
         architecture: The network.
         classes: How many classes its head tells apart.
-        image_size: Side of the images in pixels, or (height, width).
+        image_size: Side of the images in pixels, or all sides.
     """
     network = meta_network(architecture, classes).eval()
-    dims = getattr(architecture, "dims", 2)
-    size = (image_size,) * dims if isinstance(image_size, int) else image_size
-    # A network of other than two dimensions takes as many sizes.
-    cost = complexity(network, (architecture.channels_in, *size))  # pyright: ignore[reportArgumentType]
+    size = (image_size,) * architecture.dims if isinstance(image_size, int) else image_size
+    cost = complexity(network, (architecture.channels_in, *size))
     column = column_of(network, size)
     facts = (
         f"{'x'.join(map(str, size))}, {architecture.channels_in} channel{'s' * (architecture.channels_in != 1)}, "
@@ -61,7 +60,7 @@ def draw_column(sheet: Sheet, column: Column, top: float) -> tuple[float, float]
     left = MARGIN + 196
     center = left + width / 2
     size, y = column.image_size, top + 12
-    sheet.words(center, top, "image", bold=True, side="center", size=13)
+    sheet.words(center, top, SAMPLES[len(size)], bold=True, side="center", size=13)
     size_words(sheet, left, top + 4, size)
     spans: dict[int, tuple[float, float]] = {}
     for number, group in enumerate(column.groups):
@@ -75,7 +74,7 @@ def draw_column(sheet: Sheet, column: Column, top: float) -> tuple[float, float]
             if out and out != size and step.kind != "attention":
                 size_words(sheet, left, place + BOX / 2, out)
                 size = out
-        if group.stage >= 0 and (group.anatomy or group.hidden):
+        if group.stage >= 0:
             first = spans.get(group.stage, (start + gap, 0))[0]
             spans[group.stage] = (first, y)
     for stage, (first, last) in spans.items():
@@ -142,5 +141,5 @@ def bracket(sheet: Sheet, stage: int, depth: int, first: float, last: float) -> 
     sheet.items.append(Line(points, stroke=stroke, thickness=1.4))
     middle = (first + last) / 2
     sheet.words(x - 10, middle - 8, f"conv{stage + 2}_x", size=13, side="right", bold=True, color=stroke)
-    noun = "block" if depth == 1 else "blocks"
-    sheet.words(x - 10, middle + 9, f"{depth} {noun}", size=11.5, side="right", color=SOFT)
+    blocks = f"{depth or 'no'} block{'' if depth == 1 else 's'}"
+    sheet.words(x - 10, middle + 9, blocks, size=11.5, side="right", color=SOFT)

@@ -70,7 +70,7 @@ def draw_panel(sheet: Sheet, anatomy: Anatomy, stage: int, title: str, left: flo
         symbol = "+" if anatomy.join == "sum" else "c"
         sheet.items.append(Box(center - 9, join - 9, 18, 18, symbol, size=15 if symbol == "+" else 12, radius=9))
         if anatomy.join == "concatenation":
-            sheet.words(center - 16, join, "concatenate", size=11.5, side="right")
+            sheet.words(center + 16, join + 15, "concatenate", size=11.5, color=SOFT)
         way_around(sheet, around, (center, fork, lane, join), aside, (fill, stroke))
         right = lane + (aside / 2 if around else 8 + LETTER * len("identity"))
         y = join + 9
