@@ -14,7 +14,7 @@ from types import FrameType
 from cyclopts import App, CycloptsError, Group
 
 import plusx
-from plusx.cli import evaluate, predict, resume, show, train
+from plusx.cli import evaluate, predict, resume, show, train, weights
 from plusx.cli.console import console_on, note
 from plusx.cli.usage import sentence
 from plusx.errors import PlusxError, UsageError
@@ -39,8 +39,21 @@ def in_paragraphs(text: str) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text))
 
 
-for number, command in enumerate((train.train, evaluate.evaluate, predict.predict, show.show, resume.resume)):
+COMMANDS = (train.train, evaluate.evaluate, predict.predict, show.show, resume.resume)
+for number, command in enumerate(COMMANDS):
     app.command(command, sort_key=number, help=in_paragraphs(command.__doc__ or ""))
+
+of_weights = App(
+    name="weights",
+    help="List, show, fetch or convert trained weights.",
+    help_format="plaintext",
+    group_parameters=app.group_parameters,
+    version_flags=(),
+    sort_key=len(COMMANDS),
+)
+for number, (name, command) in enumerate(weights.COMMANDS.items()):
+    of_weights.command(command, name=name, sort_key=number, help=in_paragraphs(command.__doc__ or ""))
+app.command(of_weights)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

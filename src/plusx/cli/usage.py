@@ -24,11 +24,11 @@ def sentence(error: CycloptsError, app: App) -> str:
             names = dict.fromkeys(name for argument in error.argument_collection for name in argument.names)
             return f"no option is called {word!r}; {_hint(word, names, f'see {here} --help')}"
         case UnknownCommandError() if error.unused_tokens:
-            word = error.unused_tokens[0]
+            word, known = error.unused_tokens[0], error.app or app
             if word.startswith("-"):
-                names = dict.fromkeys(name for name in app if name.startswith("-"))
+                names = dict.fromkeys(name for name in known if name.startswith("-"))
                 return f"no option is called {word!r}; {_hint(word, names, f'see {here} --help')}"
-            names = dict.fromkeys(name for name in app if not name.startswith("-"))
+            names = dict.fromkeys(name for name in known if not name.startswith("-"))
             return f"no command is called {word!r}; {_hint(word, names, 'there are: ' + ', '.join(names))}"
         case UnusedCliTokensError() if error.unused_tokens:
             return f"{error.unused_tokens[0]!r} is more than {here!r} takes; see {here} --help"

@@ -51,9 +51,8 @@ def test_torchvisions_are_as_its_enums_say(entry):
 def test_their_parameters_are_those_of_our_networks():
     costs = json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))
     for entry in of("torchvision"):
-        if entry.architecture in costs:
-            theirs = torchvision.models.get_model_weights(their_name(entry.architecture)).DEFAULT
-            assert costs[entry.architecture]["parameters"] == theirs.meta["num_params"]
+        theirs = torchvision.models.get_model_weights(their_name(entry.architecture)).DEFAULT
+        assert costs[entry.architecture]["parameters"] == theirs.meta["num_params"]
 
 
 def test_all_of_torchvisions_residual_and_dense_networks_are_there_and_the_default_is_its_own():
