@@ -9,7 +9,6 @@ import torch
 
 from plusx import assessment, experiment
 from plusx.assessment import Assessment
-from plusx.checkpoint import Checkpoint
 from plusx.device import choose_device
 from plusx.errors import look_up
 from plusx.events import result_of
@@ -19,6 +18,7 @@ from plusx.plan import coerced, request
 from plusx.predict import Predictor
 from plusx.result import Result
 from plusx.tasks.classification import Classification
+from plusx.weights.choose import choose
 
 
 class TrainOptions(TypedDict, total=False):
@@ -123,9 +123,10 @@ def resume(run: str | Path) -> Result:
 
 
 def evaluate(
-    path: str | Path,
+    network: str | Path,
     source: str | Path = "",
     *,
+    weights: str | Path = "",
     split: str = "",
     include_training: bool = False,
     output: str | Path | None = None,
@@ -137,14 +138,17 @@ def evaluate(
 ) -> Assessment:
     """Score a trained network on its own test split or on another source; see `plusx.assessment.evaluate`.
 
+    The network is a run's folder, a checkpoint, other weights, a published name, or an architecture's with `weights`.
+
     Raises:
         CheckpointError: The checkpoint cannot be read.
         UsageError, DataError: The source cannot be scored.
     """
     return result_of(
         assessment.evaluate(
-            path,
+            network,
             source,
+            weights=weights,
             split=split,
             include_training=include_training,
             output=Path(output) if output else None,
@@ -157,18 +161,21 @@ def evaluate(
     )
 
 
-def load(path: str | Path, *, device: str = "auto", batch_size: int = 32) -> Predictor:
+def load(network: str | Path, *, weights: str | Path = "", device: str = "auto", batch_size: int = 32) -> Predictor:
     """Load a trained network that answers: `load("runs/photos-1")(["cat.jpg"])[0].class_name`.
 
     Args:
-        path: A run's folder, whose best weights are meant, or a checkpoint file.
+        network: A run's folder, whose best weights are meant, a checkpoint, other weights, the name of published ones,
+            or that of an architecture, which needs weights.
+        weights: Of an architecture that was named: a file, a folder or a published name.
         device: Where to compute.
         batch_size: Images that are answered together.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read.
+        CheckpointError: The weights cannot be read, or do not fit.
+        UsageError: An architecture was named without weights.
     """
-    return Predictor(Checkpoint.load(path), choose_device(device), batch_size)
+    return Predictor(result_of(choose(network, weights)).checkpoint, choose_device(device), batch_size)
 
 
 def model(

@@ -6,15 +6,20 @@ from typing import Annotated
 from plusx.cli.console import Screen
 from plusx.cli.options import OutputOptions, group, option
 
-CHECKPOINT = "A run's folder, whose best weights are meant, or a checkpoint: runs/digits-1."
+FIRST = (
+    "A run's folder, whose best weights are meant: runs/digits-1; or a checkpoint; or published weights, by name: "
+    "resnet50:imagenet1k-v2; or an architecture's name, with --weights."
+)
+WEIGHTS = "Weights of the architecture: a file, a folder, or a published name."
 NO_OUTPUT = OutputOptions()
 
 
 def evaluate(
-    checkpoint: Annotated[Path, option(CHECKPOINT)],
+    network: Annotated[str, option(FIRST)],
     source: Annotated[str, option("What to score it on, as for plusx train.", "the run's own data")] = "",
     /,
     *,
+    weights: Annotated[str, option(WEIGHTS)] = "",
     split: Annotated[str, option("train, validation or test.", "test")] = "",
     include_training: Annotated[
         bool, option("Score samples that the network was trained on or chosen by, too.", negative=())
@@ -33,15 +38,16 @@ def evaluate(
 ) -> None:
     """Score a trained network, with a 95 % interval on every score.
 
-    Without a source, on the test split that its run kept aside. Of another source, what the network was trained on or
-    chosen by is recognized by its content, left out and counted.
+    Without a source, a run is scored on the test split that it kept aside. Of another source, what the network was
+    trained on or chosen by is recognized by its content, left out and counted.
     """
     screen = Screen(json=shown.json, quiet=shown.quiet)
     from plusx import assessment
 
     work = assessment.evaluate(
-        checkpoint,
+        network,
         source,
+        weights=weights,
         split=split,
         include_training=include_training,
         output=output,

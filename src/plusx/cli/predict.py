@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from plusx.cli.console import Screen, finite, percent
+from plusx.cli.evaluate import FIRST, WEIGHTS
 from plusx.cli.options import OutputOptions, group, option
 from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, Event, Noted, Section
@@ -18,7 +19,6 @@ from plusx.storage import write_text
 if TYPE_CHECKING:
     from plusx.predict import Answer, Predictor
 
-CHECKPOINT = "A run's folder, whose best weights are meant, or a checkpoint: runs/digits-1."
 STANDARD_INPUT = "/dev/stdin"  # what "-" means
 OTHERS = 2  # classes that are named beside the most probable one
 LEAST = 0.001  # a probability below this is not worth naming
@@ -26,9 +26,10 @@ NO_OUTPUT = OutputOptions()
 
 
 def predict(
-    checkpoint: Annotated[Path, option(CHECKPOINT)],
+    network: Annotated[str, option(FIRST)],
     /,
     *images: Annotated[str, option("Files, folders, patterns; - reads names from standard input, one a line.")],
+    weights: Annotated[str, option(WEIGHTS)] = "",
     output: Annotated[Path | None, option("File for the answers, .csv, .json or .jsonl.", "the screen")] = None,
     strict: Annotated[bool, option("A file that cannot be read stops the command.", negative=())] = False,
     max_pixels: Annotated[
@@ -47,12 +48,13 @@ def predict(
         raise UsageError("no image was named; give files, folders or patterns: plusx predict runs/digits-1 image.png")
     if output is not None and output.suffix.lower() not in FILES:
         raise UsageError(f"the answers cannot be written to {str(output)!r}; its name must end in {', '.join(FILES)}")
-    from plusx.checkpoint import Checkpoint
     from plusx.device import choose_device
     from plusx.predict import Predictor
+    from plusx.weights.choose import choose
 
     paths = named_images(images)
-    predictor = Predictor(Checkpoint.load(checkpoint), choose_device(device), batch_size, max_pixels)
+    chosen = screen.follow(choose(network, weights))
+    predictor = Predictor(chosen.checkpoint, choose_device(device), batch_size, max_pixels)
     answers = screen.follow(answering(predictor, paths, strict=strict))
     if output is not None:
         write_text(output, FILES[output.suffix.lower()](answers))

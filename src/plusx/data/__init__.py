@@ -77,6 +77,7 @@ def read_dataset(
     data_root: Path | None = None,
     download: bool = False,
     suffixes: frozenset[str] = IMAGE_SUFFIXES,
+    place_of: Callable[[str, Sequence[str]], int] | None = None,
 ) -> Generator[Event, None, Dataset]:
     """Read a source of data, whatever its format; its files are only looked at later, by `survey`.
 
@@ -88,6 +89,7 @@ def read_dataset(
         data_root: Where named data sets are looked for first.
         download: Whether a named data set that is nowhere may be fetched.
         suffixes: Of the files in a folder that are samples.
+        place_of: Which of these classes a class of another name is, -1 for none; see `with_classes`.
 
     Raises:
         UsageError: The source does not exist or is in no known format.
@@ -100,7 +102,7 @@ def read_dataset(
     dataset = yield from found.read(request)
     dataset = replace(dataset, name=safe_name(dataset.name), origin=str(source))
     if classes is not None:
-        return with_classes(dataset, classes)
+        return with_classes(dataset, classes, place_of)
     check_classes(dataset)
     return dataset
 

@@ -4,7 +4,7 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -145,13 +145,23 @@ def rejected_words(rejected: Sequence[Rejected], most: int = 10, file: str = "re
     return f"{counted(len(rejected), 'file')} {'was' if len(rejected) == 1 else 'were'} set aside: {words}"
 
 
-def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+def with_classes(
+    dataset: Dataset, classes: Sequence[str], place_of: Callable[[str, Sequence[str]], int] | None = None
+) -> Dataset:
     """Return the data set with every class matched by name against `classes`, whose order is kept.
+
+    Args:
+        dataset: What was read.
+        classes: Those of a trained network.
+        place_of: Which of the classes a class of another name is, -1 for none: for classes that have several names.
 
     Raises:
         DataError: A sample's class is not among them.
     """
     wanted = {class_name(label): index for index, label in enumerate(classes)}
+    if place_of is not None:
+        others = [label for label in map(class_name, dataset.classes) if label not in wanted]
+        wanted |= {label: place for label in others if (place := place_of(label, classes)) >= 0}
     used = {sample.target for sample in dataset.samples if sample.target is not None}
     unknown = [dataset.classes[target] for target in sorted(used) if class_name(dataset.classes[target]) not in wanted]
     if unknown:

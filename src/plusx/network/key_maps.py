@@ -85,7 +85,7 @@ class KeyMap:
     def misfit(self, architecture: Architecture) -> str:
         """Return in words why an architecture is not written so: "its stem is 'small', not 'imagenet'"; "" if it is."""
         for name, values in self.fits.items():
-            found = getattr(architecture, name, values[0])
+            found = getattr(architecture, name)
             if found not in values:
                 return f"its {name} is {found!r}, not {' or '.join(map(repr, values))}"
         return ""

@@ -25,14 +25,7 @@ def complete(weights: Weights, architecture: Architecture | None = None) -> Weig
     """
     if not weights.outputs:
         raise CheckpointError(f"the weights {weights.origin!r} have no head, so they give no answers; train with them")
-    chosen = weights.architecture
-    if chosen is None or (architecture is not None and architecture.name != chosen.name):
-        chosen = architecture
-    if chosen is None:
-        fits = f"fit {', '.join(weights.candidates)}" if weights.candidates else "fit no architecture of plusx"
-        raise CheckpointError(f"the weights {weights.origin!r} {fits}; name the one that they are of")
-    chosen = dataclasses.replace(chosen, channels_in=weights.channels_in)
-    refuse_misfit(weights, weights.state, chosen)
+    chosen = architecture_of(weights, architecture)
     look, notes = weights.input, weights.notes
     if look is None:
         side = chosen.image_size
@@ -42,6 +35,23 @@ def complete(weights: Weights, architecture: Architecture | None = None) -> Weig
             "and deviation are assumed",
         )
     return dataclasses.replace(weights, architecture=chosen, input=look, notes=notes)
+
+
+def architecture_of(weights: Weights, architecture: Architecture | None = None) -> Architecture:
+    """Return of what network weights are: what they say themselves, or what the user says and they fit.
+
+    Raises:
+        CheckpointError: They fit another architecture than the user says, or fit several, or none, and none is named.
+    """
+    chosen = weights.architecture
+    if chosen is None or (architecture is not None and architecture.name != chosen.name):
+        chosen = architecture
+    if chosen is None:
+        fits = f"fit {', '.join(weights.candidates)}" if weights.candidates else "fit no architecture of plusx"
+        raise CheckpointError(f"the weights {weights.origin!r} {fits}; name the one that they are of")
+    chosen = dataclasses.replace(chosen, channels_in=weights.channels_in)
+    refuse_misfit(weights, weights.state, chosen)
+    return chosen
 
 
 def checkpoint_of(

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from plusx.errors import CheckpointError
+from plusx.tensor_file import HEADER
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
+PICKLE_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 """Under which keys a training program keeps its state dict, averaged weights first, as timm prefers them."""
 
@@ -61,9 +62,22 @@ def read_content(path: Path) -> Content:
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         return _pickle(path)
     raise CheckpointError(
-        f"{str(path)!r} is damaged or holds no weights; expected a safetensors file or a PyTorch state dict "
-        f"({', '.join(SUFFIXES[:4])})"
+        f"{str(path)!r} is damaged or holds no weights; expected a .safetensors file or a PyTorch state dict "
+        f"({', '.join(PICKLE_SUFFIXES[:3])})"
     )
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a path holds other people's weights, rather than a run or a checkpoint of ours, or nothing."""
+    if path.is_dir():
+        return any((path / file).is_file() for file in (CONFIG, *FOLDER_FILES))
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        return path.is_file()
+    try:
+        with safe_open(path, framework="pt") as file:
+            return HEADER not in (file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError):
+        return False
 
 
 def _start(path: Path) -> bytes:

@@ -17,9 +17,16 @@ from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES, Architecture
 from plusx.network.key_maps import KeyMap
 from plusx.tensor_file import HEADER
+from plusx.weights.fetch import fetch, local_copy
 from plusx.weights.files import Content, read_content
 from plusx.weights.imagenet import imagenet_classes
-from plusx.weights.published import IMAGENET_DEVIATION, IMAGENET_MEAN, published_by_sha256
+from plusx.weights.published import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    Published,
+    find_published,
+    published_by_sha256,
+)
 from plusx.weights.recognize import fitting, in_our_keys
 from plusx.weights.trained import Weights
 
@@ -44,8 +51,13 @@ def read_weights(origin: str | Path, *, download: bool = True) -> Generator[Even
         CheckpointError: There are none, or they cannot be used; a file that asks to run something is refused.
         UsageError: No published weights have that name.
     """
-    yield from ()
-    path = Path(origin).expanduser()
+    path, name = Path(origin).expanduser(), str(origin)
+    if not path.exists() and (":" in name or name in ARCHITECTURES):
+        published = find_published(name)
+        if not download and local_copy(published) is None:
+            raise CheckpointError(f"{published.name} is not on this machine; plusx weights fetch {published.name}")
+        file = yield from fetch(published)
+        return from_content(name, read_content(file), published=published)
     if (path / BEST).is_file():
         return from_checkpoint(str(origin), path / BEST)
     content = read_content(path)
@@ -67,7 +79,7 @@ def from_checkpoint(origin: str, file: Path) -> Weights:
     )  # fmt: skip
 
 
-def from_content(origin: str, content: Content, *, folder: bool = False) -> Weights:
+def from_content(origin: str, content: Content, *, folder: bool = False, published: Published | None = None) -> Weights:
     """Return what a file of other people's weights holds, and what is known or assumed of it.
 
     Raises:
@@ -75,13 +87,15 @@ def from_content(origin: str, content: Content, *, folder: bool = False) -> Weig
     """
     state, key_map = in_our_keys(content.state, origin)
     weights = Weights(origin, _kind(key_map, folder=folder), state, notes=content.notes)
-    published = published_by_sha256(sha256_of(content.file))
+    by_sum = None if published else published_by_sha256(sha256_of(content.file))
+    published = published or by_sum
     if published is not None:
         architecture = ARCHITECTURES[published.architecture]
+        what = f"{'by its sha256 ' if by_sum else ''}{published.name} of {published.source}"
         return dataclasses.replace(
-            weights, recognized=f"{weights.recognized}, by its sha256 {published.name} of {published.source}",
+            weights, recognized=f"{weights.recognized}, {what}",
             architecture=architecture, classes=published.classes, input=published.image_input(),
-            candidates=(architecture.name,),
+            candidates=(architecture.name,), notes=(*weights.notes, *_resizing(published.interpolation)),
         )  # fmt: skip
     fits = fitting(state, key_map)
     weights = dataclasses.replace(
@@ -134,14 +148,18 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
             )  # fmt: skip
     except (PlusxError, TypeError, ValueError) as error:
         raise CheckpointError(f"the config.json of {weights.origin!r} cannot be understood: {error}") from error
-    if given and about.get("interpolation", "bilinear") not in {"bilinear", ""}:
-        notes += (
-            f"its config.json asks for {about['interpolation']} resizing; plusx resizes bilinearly, and a few answers "
-            "can differ",
-        )
+    if given:
+        notes += _resizing(str(about.get("interpolation", "")))
     return dataclasses.replace(
         weights, classes=classes or weights.classes, input=given or weights.input, notes=(*weights.notes, *notes)
     )
+
+
+def _resizing(interpolation: str) -> tuple[str, ...]:
+    """What is to be said where the weights were scored with another way of resizing."""
+    if interpolation in {"bilinear", "none", ""}:
+        return ()
+    return (f"their publisher resizes {interpolation}, plusx bilinear: a few answers can differ",)
 
 
 def _with_imagenet(weights: Weights) -> Weights:

@@ -58,7 +58,7 @@ def failure(capsys, *words):
         ("train digits --milestones 0.5,x", "--milestones is '0.5,x', but must be numbers with commas between them"),
         ("train digits --epochs", "--epochs needs a value; see plusx train --help"),
         ("train a b", "'b' is more than 'plusx train' takes; see plusx train --help"),
-        ("evaluate", "CHECKPOINT is missing; see plusx evaluate --help"),
+        ("evaluate", "NETWORK is missing; see plusx evaluate --help"),
         ("train digits --json --json", ""),
         ("train digits --model resnet21", "no model is called 'resnet21'; did you mean 'resnet"),
         ("train digits --recipe smal", "no recipe is called 'smal'; did you mean 'small'?"),

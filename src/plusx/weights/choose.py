@@ -1,0 +1,62 @@
+"""Which trained network is meant: by an architecture's name and weights, a run, a checkpoint, or a published name."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from plusx.checkpoint import Checkpoint, checkpoint_file
+from plusx.errors import UsageError, look_up
+from plusx.events import Event, Noted
+from plusx.network.architectures import ARCHITECTURES
+from plusx.weights.complete import checkpoint_of, complete
+from plusx.weights.files import is_foreign
+from plusx.weights.read import read_weights
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A trained network that was named.
+
+    Attributes:
+        checkpoint: The network, with all that is needed to use it.
+        name: What the user called it.
+        file: The checkpoint's file, where it is one of ours.
+        numbered: Whether its classes are not known, and have numbers for names.
+    """
+
+    checkpoint: Checkpoint
+    name: str
+    file: Path | None = None
+    numbered: bool = False
+
+
+def choose(first: str | Path, weights: str | Path = "") -> Generator[Event, None, Chosen]:
+    """Read the trained network that is meant, and say what is assumed of it.
+
+    Args:
+        first: An architecture's name, which needs weights; or a run's folder, a checkpoint, another file or folder of
+            weights, or a published name.
+        weights: Of an architecture's name, the weights: whatever may stand first otherwise.
+
+    Raises:
+        UsageError: The weights are missing, or stand beside something that has its own.
+        CheckpointError: They cannot be read, or do not fit.
+    """
+    path = Path(first).expanduser()
+    name = str(first)
+    named = name in ARCHITECTURES and (bool(str(weights)) or not path.exists())
+    if named and not str(weights):
+        raise UsageError(f"{name} is an architecture and has no weights of its own; add --weights FILE, or name a run")
+    if str(weights) and not named:
+        if path.exists() or ":" in name:
+            raise UsageError(f"{name!r} brings its own weights; leave --weights out, or name an architecture instead")
+        look_up("model", name, ARCHITECTURES)
+    if not named and not is_foreign(path) and (path.exists() or ":" not in name):
+        file = checkpoint_file(path)
+        return Chosen(Checkpoint.load(file), str(file), file)
+    read = yield from read_weights(str(weights) or first)
+    read = complete(read, ARCHITECTURES[name] if named else None)
+    yield Noted(f"the weights {read.origin} are {read.recognized}")
+    for text in read.notes:
+        yield Noted(text)
+    return Chosen(checkpoint_of(read), f"{name} with {read.origin}" if named else name, numbered=read.classes is None)
