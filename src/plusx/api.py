@@ -30,6 +30,7 @@ class TrainOptions(TypedDict, total=False):
 
     model: str
     recipe: str
+    weights: str
     seed: int
     data_root: str
     download: bool
@@ -60,6 +61,11 @@ class TrainOptions(TypedDict, total=False):
     gradient_clip: float
     early_stopping: int
     average_decay: float
+    monitor: str
+    freeze: str
+    head_epochs: float
+    rate_decay: float
+    frozen_norms: bool
     image_size: int
     height: int
     width: int
@@ -78,6 +84,9 @@ class TrainOptions(TypedDict, total=False):
     label_smoothing: float
     shortcut: str
     zero_init_residual: bool
+    norm: str
+    dropout: float
+    stochastic_depth: float
 
 
 def train(
@@ -182,26 +191,44 @@ def model(
     architecture: str | Architecture,
     *,
     classes: int | Sequence[str] = 1000,
-    channels_in: int = 3,
+    channels_in: int | None = None,
+    dims: int | None = None,
     shortcut: str | None = None,
     zero_init_residual: bool | None = None,
+    norm: str | None = None,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
     seed: int | None = None,
 ) -> Network:
-    """Build a network with new weights: (B, channels_in, H, W) -> (B, classes) logits.
+    """Build a network with new weights: (B, channels_in, *) -> (B, classes) logits, * being `dims` spatial axes.
+
+    What is None stays as the architecture has it; every named one has 2 axes.
 
     Args:
         architecture: A name, such as "resnet50", or an architecture.
         classes: How many, or their names.
-        channels_in: Channels of the images.
-        shortcut: Another shortcut than the architecture's: "A", "B", "C", "none" or a name in full.
-        zero_init_residual: Whether each block starts as the identity; as the architecture says if None.
+        channels_in: Channels of the input.
+        dims: 1 for sound and other series, 2 for images, 3 for volumes.
+        shortcut: "A", "B", "C", "D", "none" or a name in full.
+        zero_init_residual: Whether each block starts as the identity.
+        norm: "batch", "none", "fixup" or "skipinit".
+        dropout: Share of elements set to zero within a block, in training.
+        stochastic_depth: Probability of the last block's branch being left out, in training.
         seed: Seed of the weights; torch's global random stream if None.
 
     Raises:
         UsageError: A name or a value cannot be used.
     """
     named = look_up("model", architecture, ARCHITECTURES) if isinstance(architecture, str) else architecture
-    asked = {"channels_in": channels_in, "shortcut": shortcut, "zero_init_residual": zero_init_residual}
+    asked = {
+        "channels_in": channels_in,
+        "dims": dims,
+        "shortcut": shortcut,
+        "zero_init_residual": zero_init_residual,
+        "norm": norm,
+        "dropout": dropout,
+        "stochastic_depth": stochastic_depth,
+    }
     changes = coerced("architecture", {name: value for name, value in asked.items() if value is not None})
     names = tuple(str(number) for number in range(classes)) if isinstance(classes, int) else tuple(classes)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):

@@ -12,12 +12,15 @@ from plusx.network.architectures import stem_warning
 from plusx.network.backbone import strides_of
 from plusx.plan import Plan, Request, resolve
 from plusx.preparation import Prepared, overfitting
+from plusx.weights.trained import Weights
 
 NO_AUGMENTATION = {"flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none"}
 
 
-def decide(asked: Request, prepared: Prepared, device: Device) -> tuple[Prepared, Plan, tuple[str, ...]]:
-    """Resolve the plan for this data and device, and mend what the data make impossible.
+def decide(
+    asked: Request, prepared: Prepared, device: Device, weights: Weights | None = None
+) -> tuple[Prepared, Plan, tuple[str, ...]]:
+    """Resolve the plan for these data, weights and device, and mend what the data make impossible.
 
     Returns:
         The data (where batches are overfitted only these), the plan, and sentences that a person should read.
@@ -26,13 +29,13 @@ def decide(asked: Request, prepared: Prepared, device: Device) -> tuple[Prepared
         UsageError: A value cannot be used with this data.
     """
     notes: list[str] = []
-    plan = resolve(asked, prepared.facts, prepared.statistics)
+    plan = resolve(asked, prepared.facts, prepared.statistics, weights)
     if asked.run.overfit_batches:
         prepared = overfitting(prepared, asked.run.overfit_batches * plan.recipe.batch_size)
         recipe = {"batch_size": plan.recipe.batch_size, "learning_rate": plan.recipe.learning_rate}
         options = {**recipe, **NO_AUGMENTATION, **asked.options}
-        plan = resolve(dataclasses.replace(asked, options=options), prepared.facts, prepared.statistics)
-    places = {"source": _absolute(plan.run.source), "data_root": _absolute(plan.run.data_root)}
+        plan = resolve(dataclasses.replace(asked, options=options), prepared.facts, prepared.statistics, weights)
+    places = {name: _absolute(getattr(plan.run, name)) for name in ("source", "data_root", "weights")}
     chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
     if plan.run.precision == "bfloat16" and device.kind == "cpu" and halves_single_pixels(plan):
@@ -50,6 +53,11 @@ def decide(asked: Request, prepared: Prepared, device: Device) -> tuple[Prepared
     warning = stem_warning(plan.architecture, plan.input.height, plan.input.width)
     if warning:
         notes.append(warning)
+    if weights is None and (plan.recipe.head_epochs or plan.recipe.frozen_norms or plan.recipe.freeze != "none"):
+        notes.append(
+            f"the recipe {plan.recipe.name} leaves parts of the network as they are for a while or for good, but there "
+            "are no trained weights in them; give some with --weights, or choose another --recipe"
+        )
     samples = prepared.facts.samples
     if plan.recipe.batch_size > samples:
         notes.append(
@@ -81,13 +89,13 @@ def _absolute(place: str) -> str:
     return str(path.absolute()) if place and place not in NAMES and path.exists() else place
 
 
-def changes_by_hand(asked: Request, prepared: Prepared) -> str:
+def changes_by_hand(asked: Request, prepared: Prepared, weights: Weights | None = None) -> str:
     """Say which fields the user changed, and what they would have been: "epochs 3 (10)"."""
     if not asked.options and not asked.config:
         return ""
     bare = dataclasses.replace(asked, config={}, options={})
-    without = _flat(resolve(bare, prepared.facts, prepared.statistics).to_dict())
-    now = _flat(resolve(asked, prepared.facts, prepared.statistics).to_dict())
+    without = _flat(resolve(bare, prepared.facts, prepared.statistics, weights).to_dict())
+    now = _flat(resolve(asked, prepared.facts, prepared.statistics, weights).to_dict())
     return ", ".join(
         f"{name.split('.')[1]} {now[name]} ({without[name]})" for name in now if now[name] != without[name]
     )

@@ -12,14 +12,14 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from plusx import reporting
+from plusx import reporting, run_report
 from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset
 from plusx.data.batches import Batches
-from plusx.data.split import write_splits
 from plusx.decisions import changes_by_hand, decide
 from plusx.device import Device, choose_device
 from plusx.errors import PlusxError, Stopped, StorageError, UsageError
@@ -32,9 +32,12 @@ from plusx.plan import Plan, Request
 from plusx.preparation import Prepared, overfitting, prepare
 from plusx.result import Result
 from plusx.run_folder import RunFolder, typed
+from plusx.run_report import logged
 from plusx.run_state import check_same_data, read_state, save_state
+from plusx.start import Start, architecture_for, put_into
 from plusx.training.loop import train
 from plusx.training.progress import Progress
+from plusx.weights.read import read_weights
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Experiment:
 
     Attributes:
         notes: Sentences that a person should read, in the console and in the report.
+        start: What is known of the weights that it started from; None for new ones.
         began: When the run began on the clock of time.perf_counter, sittings before a resume counted in.
     """
 
@@ -54,6 +58,7 @@ class Experiment:
     validation: Batches
     test: Batches
     notes: tuple[str, ...]
+    start: Start | None
     began: float
 
     @property
@@ -80,13 +85,18 @@ def run(
     began = time.perf_counter()
     if not dry:
         RunFolder.check(out, name)
+    weights = (yield from read_weights(asked.run.weights)) if asked.run.weights else None
+    architecture_for(weights, asked.run.model)  # its errors are said before any image is looked at
     look = asked.changes("input")
     prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
-    prepared, plan, notes = decide(asked, prepared, device)
+    prepared, plan, notes = decide(asked, prepared, device, weights)
     device = dataclasses.replace(device, precision=plan.run.precision)
-    experiment = yield from _build(plan, prepared, device, (*prepared.dataset.notes, *notes), began)
-    screen: list[Event] = [*(yield from _first_screen(experiment, changes_by_hand(asked, prepared)))]
+    network = _network(plan)
+    start = put_into(network, weights, plan.task.classes) if weights else None
+    notes = (*prepared.dataset.notes, *notes)
+    experiment = yield from _build(plan, prepared, device, network, notes, start, began)
+    screen: list[Event] = [*(yield from _first_screen(experiment, changes_by_hand(asked, prepared, weights)))]
     screen += [Noted(note, "warning") for note in experiment.notes]
     if dry:
         yield from screen
@@ -94,9 +104,9 @@ def run(
         data, seconds = experiment.data, {"training": 0.0, "total": experiment.elapsed}
         return Result(None, data.test_name, len(experiment.test.samples), None, plan, seconds, experiment.notes)
     folder = RunFolder.create(out, experiment.data.name, name)
-    _describe(folder, experiment)
+    run_report.describe(folder, plan, experiment.data, experiment.training, device)
     for event in screen:
-        yield _logged(folder, event)
+        yield logged(folder, event)
     progress = Progress(experiment.network, plan.recipe)
     return (yield from _go_on(experiment, progress, folder))
 
@@ -116,14 +126,15 @@ def resume(path: Path) -> Generator[Event, None, Result]:
     device = _same_device(plan, folder)
     if plan.run.overfit_batches:
         prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
-    experiment = yield from _build(plan, prepared, device, (*state.notes, *state.warnings), began)
+    notes = (*state.notes, *state.warnings)
+    experiment = yield from _build(plan, prepared, device, _network(plan), notes, state.start, began)
     check_same_data(folder, experiment.data)
     progress = Progress(experiment.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"
     for note in state.warnings:
-        yield _logged(folder, Noted(note, "warning"))
-    yield _logged(folder, Noted(f"resuming {folder.path} after {progress.epoch} epochs, at {place}"))
+        yield logged(folder, Noted(note, "warning"))
+    yield logged(folder, Noted(f"resuming {folder.path} after {progress.epoch} epochs, at {place}"))
     return (yield from _go_on(experiment, progress, folder))
 
 
@@ -152,17 +163,27 @@ def _go_on(experiment: Experiment, progress: Progress, folder: RunFolder) -> Gen
 
 
 def _save(experiment: Experiment, progress: Progress, folder: RunFolder) -> None:
-    save_state(folder, experiment.plan, progress, experiment.notes, experiment.elapsed)
+    save_state(folder, experiment.plan, progress, experiment.notes, experiment.elapsed, experiment.start)
+
+
+def _network(plan: Plan) -> Network:
+    """Make the network that a plan describes, with new weights."""
+    torch.manual_seed(plan.run.seed)
+    backbone = Backbone(plan.architecture)
+    return Network(backbone, plan.task.head(backbone))
 
 
 def _build(
-    plan: Plan, prepared: Prepared, device: Device, notes: tuple[str, ...], began: float
+    plan: Plan,
+    prepared: Prepared,
+    device: Device,
+    network: Network,
+    notes: tuple[str, ...],
+    start: Start | None,
+    began: float,
 ) -> Generator[Event, None, Experiment]:
-    """Make the network and the batches that a plan describes."""
+    """Put the network in its place, and make the batches that a plan describes."""
     data = prepared.dataset
-    torch.manual_seed(plan.run.seed)
-    backbone = Backbone(plan.architecture)
-    network = Network(backbone, plan.task.head(backbone))
     device.place(network)
 
     def batches(split: str, *, training: bool = False) -> Batches:
@@ -179,7 +200,7 @@ def _build(
 
     training, validation, test = batches("train", training=True), batches("validation"), batches("test")
     yield from training.load()
-    return Experiment(plan, data, device, network, training, validation, test, notes, began)
+    return Experiment(plan, data, device, network, training, validation, test, notes, start, began)
 
 
 def _train(experiment: Experiment, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
@@ -217,21 +238,24 @@ def _score_epoch(experiment: Experiment, progress: Progress, folder: RunFolder) 
     )
     scores = quick_scores(predictions)
     named = {f"validation_{name}": value for name, value in scores.items()}
-    progress.record(named, monitor="validation_accuracy", tie="validation_loss")
+    first, second = ("loss", "accuracy") if plan.recipe.monitor == "loss" else ("accuracy", "loss")
+    progress.record(named, monitor=f"validation_{first}", tie=f"validation_{second}", lower=first == "loss")
     row = progress.history[-1]
+    scored = progress.scored_network.state_dict()
     checkpoint = Checkpoint(
-        plan.architecture,
-        plan.input,
-        plan.task,
-        progress.scored_network.state_dict(),
-        {"validation": scores},
-        {**reporting.versions(), "epoch": progress.epoch, "seed": plan.run.seed, "data": experiment.data.name},
+        plan.architecture, plan.input, plan.task, scored, {"validation": scores}, _provenance(experiment, progress)
     )
     checkpoint.save(folder.last)
     if progress.improved:
         checkpoint.save(folder.best)
     folder.write_metrics(progress.history)
-    yield _logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
+    yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
+
+
+def _provenance(experiment: Experiment, progress: Progress) -> dict[str, Any]:
+    start = {"weights": experiment.start.provenance} if experiment.start else {}
+    run = {"epoch": progress.epoch, "seed": experiment.plan.run.seed, "data": experiment.data.name}
+    return {**reporting.versions(), **run, **start}
 
 
 def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
@@ -246,8 +270,9 @@ def _finish(experiment: Experiment, progress: Progress, folder: RunFolder) -> Ge
     seconds = {"training": progress.seconds, "total": experiment.elapsed}
     yield Advanced("writing the report", 0, None, "pages")
     result = Result(folder.path, data.test_name, evaluation.samples, evaluation, plan, seconds, experiment.notes)
-    reporting.write_run_report(folder, result, data, progress, experiment.training, experiment.test, experiment.device)
-    yield _logged(folder, reporting.last_screen(result, progress))
+    pages = (experiment.training, experiment.test, experiment.device, experiment.start)
+    run_report.write_run_report(folder, result, data, progress, *pages)
+    yield logged(folder, reporting.last_screen(result, progress))
     return result
 
 
@@ -255,19 +280,8 @@ def _first_screen(experiment: Experiment, by_hand: str) -> Generator[Event, None
     yield Advanced("measuring the speed", 0, None, "steps")
     plan, network, training, device = experiment.plan, experiment.network, experiment.training, experiment.device
     duration = reporting.expected_duration(plan, network, training, device)
-    return reporting.first_screen(plan, experiment.data, network, training, device, duration, by_hand)
-
-
-def _describe(folder: RunFolder, experiment: Experiment) -> None:
-    """Write what is known before training: plan, environment, classes, splits, what was set aside, samples."""
-    folder.write("config.yaml", experiment.plan.to_yaml())
-    folder.write_json("environment.json", reporting.environment(experiment.device))
-    folder.write_json("classes.json", list(experiment.data.classes))
-    write_splits(folder.splits, experiment.data)
-    folder.write_rejected((one.name, one.reason) for one in experiment.data.rejected)
-    for one in experiment.data.rejected:
-        folder.log(f"set aside: {one.name} {one.reason}")
-    reporting.write_samples(folder, experiment.training)
+    start = experiment.start
+    return reporting.first_screen(plan, experiment.data, network, training, device, duration, by_hand, start)
 
 
 def _stopped(stop: StopRequest, folder: RunFolder, progress: Progress) -> Stopped:
@@ -277,18 +291,3 @@ def _stopped(stop: StopRequest, folder: RunFolder, progress: Progress) -> Stoppe
         f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {typed(folder.path)}"
     )
     return Stopped(number, sentence)
-
-
-def _logged(folder: RunFolder, event: Event) -> Event:
-    """Write an event to the run's log on its way to the console."""
-    match event:
-        case Noted(text=text):
-            folder.log(text)
-        case Section(title=title, rows=rows):
-            folder.log("\n".join([title, *(f"    {name}: {value}" for name, value in rows)]))
-        case EpochEnded(epoch=epoch, epochs=epochs, scores=scores):
-            numbers = ", ".join(f"{name} {value:.5g}" for name, value in scores.items() if name != "epoch")
-            folder.log(f"epoch {epoch}/{epochs}: {numbers}")
-        case Advanced():
-            pass
-    return event

@@ -17,8 +17,11 @@ from plusx.defaults import DataFacts, defaults_for
 from plusx.errors import UsageError, look_up, near_misses
 from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES, Architecture, shortcut_named
+from plusx.start import architecture_for, look_of
 from plusx.tasks.classification import Classification
+from plusx.training.freezing import frozen_parts
 from plusx.training.recipe import RECIPES, Recipe
+from plusx.weights.trained import Weights
 
 # The parts of a plan whose fields are options; what the data or the model's name decide are not.
 PARTS: dict[str, type[Any]] = {
@@ -27,9 +30,11 @@ PARTS: dict[str, type[Any]] = {
     "task": Classification,
     "architecture": Architecture,
 }
+FINETUNE = "finetune"  # the recipe for weights that are trained already
 NOT_OPTIONS = {
     "name", "from_data", "input", "task", "architecture", "classes", "paper", "image_size", "channels_in",
-    "stem", "block", "depths", "widths",
+    "stem", "block", "depths", "widths", "stem_width", "transition", "attention", "attention_reduction", "groups",
+    "width_per_group", "compression", "pooling", "dims", "published",
 }  # fmt: skip
 
 
@@ -40,7 +45,8 @@ class Run:
     Args:
         source: What is trained on: a named data set, a folder, or a manifest.
         model: The architecture's name; chosen from the data if empty.
-        recipe: The recipe's name; chosen from the data if empty.
+        recipe: The recipe's name; chosen from the data if empty, and "finetune" where there are weights.
+        weights: Trained weights to start from: a file, a run, or a published name; none if empty.
         seed: Seed of the splits, the weights, the order and the augmentation.
         data_root: Where named data sets are looked for first.
         download: Whether a named data set may be downloaded.
@@ -59,6 +65,7 @@ class Run:
     source: str
     model: str = ""
     recipe: str = ""
+    weights: str = ""
     seed: int = 0
     data_root: str = ""
     download: bool = False
@@ -183,37 +190,46 @@ def request(source: str = "", *, config: Path | None = None, options: Mapping[st
     asked = Request(run=Run(**coerced_fields(Run, "run", run_values)), config=parts, options=given)
     for part in PARTS:
         asked.changes(part)
-    named = RECIPES.get(asked.run.recipe, Recipe())
+    named = RECIPES.get(asked.run.recipe or (FINETUNE if asked.run.weights else ""), Recipe())
     dataclasses.replace(named, **asked.changes("recipe"))
     return asked
 
 
-def resolve(asked: Request, data: DataFacts, statistics: tuple[tuple[float, ...], tuple[float, ...]]) -> Plan:
-    """Decide everything: defaults from the data < recipe < config file < options.
+def resolve(
+    asked: Request,
+    data: DataFacts,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    weights: Weights | None = None,
+) -> Plan:
+    """Decide everything: defaults from the data < weights < recipe < config file < options.
 
     Args:
         asked: What the user asked for.
         data: What the survey says of the data.
         statistics: Mean and deviation a channel of the training images, in 0..1.
+        weights: What training starts from, if anything.
 
     Raises:
-        UsageError: A value cannot be used with this data.
+        UsageError: A value cannot be used with this data or these weights.
     """
-    chosen = ARCHITECTURES[asked.run.model] if asked.run.model else None
+    chosen = architecture_for(weights, asked.run.model) or ARCHITECTURES.get(asked.run.model)
     defaults = defaults_for(data, chosen)
-    named = RECIPES[asked.run.recipe or defaults.recipe]
+    named = RECIPES[asked.run.recipe or (FINETUNE if asked.run.weights else defaults.recipe)]
     recipe = dataclasses.replace(
         named, **{name: value for name, value in defaults.training.items() if name in named.from_data}
     )
     recipe = dataclasses.replace(recipe, **{**asked.changes("recipe"), "name": named.name})
+    by_hand = asked.changes("input")
     look: dict[str, Any] = {
         "mean": statistics[0],
         "deviation": statistics[1],
         **defaults.input,
+        **look_of(weights, by_hand.get("channels", data.channels)),
         **recipe.input,
-        **asked.changes("input"),
+        **by_hand,
     }
     architecture = _architecture(chosen or ARCHITECTURES[defaults.model], look["channels"], recipe, asked)
+    frozen_parts(recipe.freeze, len(architecture.depths))
     task: dict[str, Any] = {**recipe.task, **asked.changes("task"), "classes": data.classes}
     run = dataclasses.replace(asked.run, model=architecture.name, recipe=recipe.name)
     return Plan(

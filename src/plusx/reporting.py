@@ -1,39 +1,34 @@
-"""What a run says of itself: its first and last screen, its environment, its sheet of samples and its report."""
+"""What a run says of itself: its first and last screen, and its environment."""
 
 import copy
+import dataclasses
 import os
 import platform
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
-from plusx import random_streams
-from plusx.data import Dataset, Sample
+from plusx.data import Dataset
 from plusx.data.batches import Batches
 from plusx.data.dataset import rejected_words
 from plusx.device import Device
-from plusx.evaluation.complexity import complexity, layer_table
+from plusx.evaluation.complexity import complexity
 from plusx.evaluation.evaluate import Evaluation
-from plusx.evaluation.pictures import contact_sheet, to_png
-from plusx.evaluation.report import Mistake, Picture, ReportData, write_report
 from plusx.events import Section
 from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.result import Result
-from plusx.run_folder import RunFolder, typed
-from plusx.storage import writing
+from plusx.run_folder import typed
+from plusx.start import Start
 from plusx.training.loop import train
 from plusx.training.progress import Progress
+from plusx.training.recipe import Recipe
 
 PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
-SHEET = 32  # augmented samples on the sheet
-MISTAKES = 24  # most confident mistakes in the report
 TIMED_STEPS = 3
 PATIENCE = 5.0  # seconds after which no further step is timed
 AUGMENTATIONS = {
@@ -62,11 +57,12 @@ def environment(device: Device) -> dict[str, str]:
 
 
 def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: Device) -> float:
-    """Measure a few training steps on a copy of the network; the run itself is not touched."""
+    """Measure a few training steps, of the whole network, on a copy of it; the run itself is not touched."""
     state = torch.get_rng_state()
-    trial = Progress(copy.deepcopy(network), plan.recipe)
+    recipe = dataclasses.replace(plan.recipe, head_epochs=0)
+    trial = Progress(copy.deepcopy(network), recipe)
     stamps = [time.perf_counter()]
-    for _ in train(trial.network, plan.task, batches, plan.recipe, trial, device):
+    for _ in train(trial.network, plan.task, batches, recipe, trial, device):
         stamps.append(time.perf_counter())
         if trial.step == TIMED_STEPS or trial.epoch_ended or stamps[-1] - stamps[0] > PATIENCE:
             break
@@ -82,6 +78,7 @@ def first_screen(
     device: Device,
     duration: tuple[str, str],
     by_hand: str = "",
+    start: Start | None = None,
 ) -> list[Section]:
     """Say what will be trained on what, and how, before it begins."""
     recipe, look = plan.recipe, plan.input
@@ -103,11 +100,12 @@ def first_screen(
     held = "in memory, a whole batch at a time" if batches.in_memory else f"from files, {batches.workers} workers"
     return [
         Section("Data", tuple(rows)),
+        *([Section("Weights", start.rows())] if start else []),
         Section(
             "Network",
             (
                 ("model", f"{plan.architecture.name} ({plan.architecture.paper})"),
-                ("size", f"{cost.parameters:,} parameters, {_million(cost.multiply_adds)} multiply-adds an image"),
+                ("size", f"{cost.parameters:,} parameters, {in_millions(cost.multiply_adds)} multiply-adds an image"),
                 ("input", f"{look.height}x{look.width}, {look.channels} channel{'s' if look.channels > 1 else ''}"),
                 ("augmentation", ", ".join(augmentation) or "none"),
             ),
@@ -119,6 +117,7 @@ def first_screen(
                     "recipe",
                     f"{recipe.name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
                 ),
+                *_frozen(recipe),
                 ("length", f"{recipe.epochs} epochs of {len(batches):,} steps, batch {recipe.batch_size}"),
                 ("device", device.describe()),
                 ("batches", held),
@@ -141,7 +140,7 @@ def whole_plan(plan: Plan) -> Section:
 def expected_duration(plan: Plan, network: Network, batches: Batches, device: Device) -> tuple[str, str]:
     """Say how long training will take, from the time of a few steps."""
     seconds = seconds_per_epoch(plan, network, batches, device) * plan.recipe.epochs
-    return "expected", f"about {_duration(seconds)} of training"
+    return "expected", f"about {in_words(seconds)} of training"
 
 
 def last_screen(result: Result, progress: Progress) -> Section:
@@ -155,7 +154,7 @@ def last_screen(result: Result, progress: Progress) -> Section:
         ),
         (
             "training",
-            f"{_duration(progress.seconds)}, {100 * waiting:.1f} % waiting for data",
+            f"{in_words(progress.seconds)}, {100 * waiting:.1f} % waiting for data",
         ),
         ("report", str(result.run / "report.html") if result.run else ""),
         ("next", f"plusx predict {typed(result.run)} IMAGE ..."),
@@ -178,95 +177,17 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
-def write_samples(folder: RunFolder, batches: Batches) -> None:
-    """Write samples/augmented.png: what the first training samples of the first epoch look like to the network."""
-    with writing(folder.path / "samples"):
-        (folder.path / "samples" / "augmented.png").write_bytes(
-            contact_sheet([pixels.numpy() for pixels, _ in _augmented(batches)])
-        )
-
-
-def write_run_report(
-    folder: RunFolder,
-    result: Result,
-    data: Dataset,
-    progress: Progress,
-    training: Batches,
-    test: Batches,
-    device: Device,
-) -> Path:
-    """Write report.html."""
-    evaluation, plan = result.evaluation, result.plan
-    if evaluation is None:
-        raise ValueError("a report needs an evaluation")
-    sections = first_screen(plan, data, progress.network, training, device, ("time", _duration(progress.seconds)))
-    architecture, look = plan.architecture, plan.input
-    rows = layer_table(architecture, len(data.classes), (look.height, look.width))
-    samples = [
-        Picture(to_png(pixels.numpy()), data.classes[sample.target or 0]) for pixels, sample in _augmented(training)
-    ]
-    headline = (
-        f"{architecture.name} on {data.name}: {len(training.samples):,} training images "
-        f"of {len(data.classes)} classes, {progress.epoch} epochs, recipe {plan.recipe.name}"
-    )
-    return write_report(
-        folder.path,
-        ReportData(
-            title=folder.path.name,
-            headline=headline,
-            evaluation=evaluation,
-            sections=tuple(sections),
-            history=tuple(progress.history),
-            best_epoch=progress.best_epoch,
-            samples=tuple(samples),
-            mistakes=tuple(_mistake(result, test, index) for index in evaluation.mistakes[:MISTAKES].tolist()),
-            layers=tuple(
-                (
-                    row.stage,
-                    "x".join(map(str, row.output_size)),
-                    row.blocks,
-                    f"{row.parameters:,}",
-                    _million(row.multiply_adds),
-                )
-                for row in rows
-            ),
-            environment=tuple(environment(device).items()),
-            rejected=tuple((one.name, one.reason) for one in data.rejected),
-            notes=result.notes,
-            commands=(
-                ("Train it again", f"plusx train --config {typed(folder.config)}"),
-                ("Use it", f"plusx predict {typed(folder.path)} IMAGE ..."),
-                ("Score it on other data", f"plusx evaluate {typed(folder.path)} FOLDER"),
-            ),
-        ),
-    )
-
-
-def _mistake(result: Result, test: Batches, index: int) -> Mistake:
-    assert result.evaluation is not None  # noqa: S101 - the caller has just made it
-    predictions = result.evaluation.predictions
-    look = result.plan.input
-    pixels = look.fit_to_size(look.read(test.samples[index].source)).round().clamp(0, 255).to(torch.uint8)
-    return Mistake(
-        png=to_png(pixels.numpy()),
-        true=predictions.classes[predictions.targets[index]],
-        predicted=predictions.classes[predictions.predicted[index]],
-        probability=float(predictions.confidences[index]),
-        name=predictions.names[index],
-    )
-
-
-def _augmented(batches: Batches) -> list[tuple[torch.Tensor, Sample]]:
-    """The first samples of the first epoch as the network sees them, before normalization."""
-    look, seed = batches.input, batches.seed
-    first = random_streams.order(seed, 0, len(batches.samples))[:SHEET]
-    numbers = random_streams.uniform(seed, 0, first, look.draws)
-    samples = [batches.samples[index] for index in first.tolist()]
-    read = look.read if batches.in_memory else look.read_for_training
-    return [
-        (look.augment(read(sample.source), row), sample)
-        for sample, row in zip(samples, np.asarray(numbers), strict=True)
-    ]
+def _frozen(recipe: Recipe) -> list[tuple[str, str]]:
+    """Say what is not trained, or later, or more slowly; nothing where all is trained alike."""
+    number = recipe.freeze.isdecimal()
+    said = [f"{'the stem and stages 1 to ' if number else ''}{recipe.freeze} for the whole run"]
+    said = said if recipe.freeze != "none" else []
+    if recipe.head_epochs and recipe.freeze != "backbone":
+        said.append(f"all but the head for the first {recipe.head_epochs:g} epochs")
+    if recipe.frozen_norms:
+        said.append("the norms' statistics")
+    rates = [("rates", f"each part towards the image {recipe.rate_decay:g} times the one after it")]
+    return [*([("frozen", ", ".join(said))] if said else []), *(rates if recipe.rate_decay < 1 else [])]
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
@@ -274,11 +195,13 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def _million(count: int) -> str:
+def in_millions(count: int) -> str:
+    """Write a large number: "41.28 million"."""
     return f"{count / 1e9:.3f} billion" if count >= 1e9 else f"{count / 1e6:.2f} million"
 
 
-def _duration(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """Write a length of time: "47 s", "12 min"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,5 +1,6 @@
 """The state of a run on disk: saved whole, the one before kept, read back exactly, and only with the same data."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from plusx.data.split import read_splits
 from plusx.errors import CheckpointError, DataError
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder, typed
+from plusx.start import Start
 from plusx.storage import writing
 from plusx.tensor_file import read_tensors, write_tensors
 from plusx.training.progress import Progress
@@ -40,6 +42,7 @@ class State:
         tensors: The tensors of its progress.
         notes: Sentences about the run that its report shows.
         elapsed: Seconds since the run began, pauses left out.
+        start: What it started from, if not from new weights.
         warnings: Sentences about the state itself: damaged, or saved under other versions.
     """
 
@@ -48,10 +51,18 @@ class State:
     tensors: dict[str, Tensor]
     notes: tuple[str, ...]
     elapsed: float
+    start: Start | None
     warnings: tuple[str, ...]
 
 
-def save_state(folder: RunFolder, plan: Plan, progress: Progress, notes: tuple[str, ...], elapsed: float) -> None:
+def save_state(
+    folder: RunFolder,
+    plan: Plan,
+    progress: Progress,
+    notes: tuple[str, ...],
+    elapsed: float,
+    start: Start | None = None,
+) -> None:
     """Write the whole state, and keep the one before it.
 
     Raises:
@@ -64,6 +75,7 @@ def save_state(folder: RunFolder, plan: Plan, progress: Progress, notes: tuple[s
         "versions": reporting.versions(),
         "notes": list(notes),
         "elapsed": elapsed,
+        "start": dataclasses.asdict(start) if start else None,
     }
     write_tensors(folder.state, KIND, header, tensors, keep=folder.previous_state)
 
@@ -97,4 +109,6 @@ def read_state(folder: RunFolder) -> State:
             f"saved under other versions ({', '.join(changed)}): the bits may differ from the unbroken run's"
         )
     notes = tuple(header["notes"])
-    return State(Plan.from_dict(header["plan"]), header["progress"], tensors, notes, header["elapsed"], tuple(warnings))
+    start = Start.from_dict(header["start"]) if header.get("start") else None
+    plan = Plan.from_dict(header["plan"])
+    return State(plan, header["progress"], tensors, notes, header["elapsed"], start, tuple(warnings))

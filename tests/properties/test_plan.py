@@ -33,7 +33,7 @@ PARTS = {
     "weight_decay": st.floats(0, 1),
     "warmup_epochs": st.floats(0, 10),
     "milestones": st.lists(share, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
-    "minimum_learning_rate": st.floats(0, 0.01),
+    "minimum_learning_rate": st.floats(0, 0.001),
     "average_decay": st.floats(0, 0.9999),
     "height": st.integers(33, 512),
     "width": st.integers(33, 512),

@@ -20,6 +20,7 @@ FACTS = {"digits": DIGITS, "photos": PHOTOS}
 VALUES = {
     "model": "resnet32",
     "recipe": "photos",
+    "weights": "trained.safetensors",
     "seed": 7,
     "data_root": "elsewhere",
     "download": True,
@@ -50,6 +51,11 @@ VALUES = {
     "gradient_clip": 2.0,
     "early_stopping": 4,
     "average_decay": 0.97,
+    "monitor": "loss",
+    "freeze": "2",
+    "head_epochs": 1.5,
+    "rate_decay": 0.7,
+    "frozen_norms": True,
     "image_size": 96,
     "height": 72,
     "width": 80,
@@ -76,7 +82,7 @@ PHOTO_VALUES = VALUES | {
     "flip": False,
     "random_resized_crop": False,
 }
-SINGLE = sorted(set(VALUES) - {"model", "recipe", "image_size", "channels"})
+SINGLE = sorted(set(VALUES) - {"model", "recipe", "weights", "image_size", "channels"})
 
 
 def plan_for(name="digits", *, config=None, **options):

@@ -1,44 +1,21 @@
 import dataclasses
-import io
 import re
 
-import numpy as np
 import pytest
 import tiny
 import torch
-from PIL import Image
+from finished import dataset, evaluated, finished, network, plan_of
 
 from plusx import reporting
-from plusx.data import Dataset, Rejected
+from plusx.data import Rejected
 from plusx.device import Device
-from plusx.evaluation.evaluate import Predictions, evaluate
-from plusx.network.architectures import ARCHITECTURES
-from plusx.network.backbone import Backbone, Network
-from plusx.plan import Plan, Run
 from plusx.result import Result
-from plusx.run_folder import RunFolder
 from plusx.training.loop import Diverged
-from plusx.training.progress import Progress
-from plusx.training.recipe import Recipe
-
-ARCHITECTURE = dataclasses.replace(ARCHITECTURES["resnet20"], channels_in=1)
-
-
-def plan_of(**changes):
-    return Plan(Run("bars", model="resnet20", seed=3), ARCHITECTURE, tiny.AUGMENTED, tiny.TASK, Recipe(**changes))
-
-
-def network():
-    torch.manual_seed(0)
-    backbone = Backbone(ARCHITECTURE)
-    return Network(backbone, tiny.TASK.head(backbone))
 
 
 @pytest.fixture
 def data():
-    splits = ["train"] * 12 + ["validation"] * 3 + ["test"] * 6
-    samples = [dataclasses.replace(one, split=split) for one, split in zip(tiny.samples(21), splits, strict=True)]
-    return Dataset("bars", "some/bars", tiny.CLASSES, tuple(samples))
+    return dataset()
 
 
 def rows_of(sections):
@@ -124,14 +101,6 @@ def test_a_rate_that_diverges_at_once_is_told_before_the_run_begins():
         reporting.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
 
 
-def evaluated(count=6):
-    random = np.random.default_rng(0)
-    rows = random.dirichlet(np.ones(3), count).astype(np.float32)
-    rows[0] = (0.0, 0.0, 1.0)  # a sure mistake: the first sample is of the first class
-    names = tuple(f"{place:03}" for place in range(count))
-    return evaluate(Predictions(names, np.arange(count) % 3, rows, tiny.CLASSES), "test")
-
-
 def test_scores_are_told_with_their_intervals():
     found = evaluated()
     rows = dict(reporting.score_rows(found))
@@ -141,24 +110,6 @@ def test_scores_are_told_with_their_intervals():
     )
     assert "top-5 accuracy" not in rows
     assert "calibration error" in rows
-
-
-def finished():
-    progress = Progress(network(), Recipe())
-    progress.epoch, progress.best_epoch, progress.seconds, progress.waiting = 3, 2, 80.0, 4.0
-    progress.history = [
-        {
-            "epoch": epoch,
-            "step": 3 * epoch,
-            "learning_rate": 0.1,
-            "train_loss": 1.0 / epoch,
-            "train_accuracy": 0.5,
-            "validation_loss": 1.0,
-            "validation_accuracy": 0.4,
-        }
-        for epoch in (1, 2, 3)
-    ]
-    return progress
 
 
 def test_the_last_screen_tells_the_score_and_the_next_command(tmp_path):
@@ -190,38 +141,3 @@ def test_the_environment_names_versions_and_device():
 def test_a_package_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(reporting, "PACKAGES", ("no-such-package-at-all",))
     assert reporting.versions()["no-such-package-at-all"] == "not installed"
-
-
-def test_the_sheet_shows_what_the_network_is_trained_on(tmp_path):
-    batches = tiny.batches(input=tiny.AUGMENTED)
-    first = next(iter(batches.epoch(0)))
-    shown = [tiny.AUGMENTED.normalize(pixels[None])[0] for pixels, _ in reporting._augmented(batches)]
-    assert torch.equal(torch.stack(shown[:4]), first.images)
-    assert [sample.target for _, sample in reporting._augmented(batches)][:4] == first.targets.tolist()
-    folder = RunFolder.create(tmp_path, "bars")
-    reporting.write_samples(folder, batches)
-    with Image.open(folder.path / "samples" / "augmented.png") as sheet:
-        assert min(sheet.size) > 8
-
-
-def test_the_report_is_one_page_with_everything_in_it(tmp_path, data):
-    folder = RunFolder.create(tmp_path, "bars")
-    result = Result(folder.path, "test", 6, evaluated(), plan_of(), notes=("a note to be read",))
-    test = tiny.batches(6, training=False)
-    path = reporting.write_run_report(folder, result, data, finished(), tiny.batches(), test, Device())
-    page = path.read_text(encoding="utf-8")
-    assert path == folder.path / "report.html"
-    for words in ("resnet20 on bars: 12 training images of 3 classes, 3 epochs", "上", "a note to be read", "arXiv"):
-        assert words in page
-    assert f"plusx train --config {folder.config}" in page
-    mistake = reporting._mistake(result, test, 0)
-    assert (mistake.true, mistake.predicted, mistake.probability, mistake.name) == ("上", "low", 1.0, "000")
-    with Image.open(io.BytesIO(mistake.png)) as picture:
-        assert np.array_equal(np.asarray(picture.convert("L")), tiny.samples(1)[0].source)
-
-
-def test_a_report_needs_scores(tmp_path, data):
-    folder = RunFolder.create(tmp_path, "bars")
-    result = Result(folder.path, "test", 6, None, plan_of())
-    with pytest.raises(ValueError, match="needs an evaluation"):
-        reporting.write_run_report(folder, result, data, finished(), tiny.batches(), tiny.batches(), Device())

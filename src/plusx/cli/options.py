@@ -94,18 +94,30 @@ class ModelOptions:
     """The network."""
 
     model: Annotated[str | None, option(f"Its name: {listed(ARCHITECTURES)}; see plusx show.", DATA)] = None
+    weights: Annotated[
+        str | None, option("Trained weights to start from: a file, a run, or a published name; see plusx weights.")
+    ] = None
     shortcut: Annotated[
         str | None,
-        option("A (zero_pad), B (projection), C (projection_always), none: He et al. 2015, section 3.3."),
+        option("A (zero_pad), B (projection), C (projection_always), D (pooled), none: He et al. 2015 and 2018."),
     ] = None
     zero_init_residual: Annotated[bool | None, option("Whether each block starts as the identity.")] = None
+    norm: Annotated[
+        str | None, option("batch, none, fixup or skipinit: the last two train deep networks without any norm.")
+    ] = None
+    dropout: Annotated[float | None, option("Share of elements set to zero within a block; 0 is off.")] = None
+    stochastic_depth: Annotated[
+        float | None, option("Probability of the last block being left out, less for those before it; 0 is off.")
+    ] = None
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
     """The optimization; each changes that one field of the recipe and no other."""
 
-    recipe: Annotated[str | None, option(f"Its name: {listed(RECIPES)}.", DATA)] = None
+    recipe: Annotated[str | None, option(f"Its name: {listed(RECIPES)}.", "from the data; finetune with weights")] = (
+        None
+    )
     seed: Annotated[int | None, option("Seed of splits, weights, order and augmentation.", "0")] = None
     epochs: Annotated[int | None, option("Passes over the training split.")] = None
     batch_size: Annotated[int | None, option("Samples a step.")] = None
@@ -128,6 +140,17 @@ class RecipeOptions:
         int | None, option("Epochs without a better validation score after which training ends; 0 never.")
     ] = None
     average_decay: Annotated[float | None, option("Decay a step of averaged weights (EMA); 0 averages nothing.")] = None
+    monitor: Annotated[str | None, option("What is best on the validation split: accuracy or loss.")] = None
+    freeze: Annotated[
+        str | None, option("What is not trained: none, stem, a number (the stem and so many stages), backbone.")
+    ] = None
+    head_epochs: Annotated[float | None, option("First epochs, or a part of one, that train the head alone.")] = None
+    rate_decay: Annotated[
+        float | None, option("The last stage's part of the learning rate, that of the one before it, and so on.")
+    ] = None
+    frozen_norms: Annotated[
+        bool | None, option("Whether batch norms keep the statistics that the weights came with.")
+    ] = None
     label_smoothing: Annotated[float | None, option("Share of the target spread over all classes: 0 to below 1.")] = (
         None
     )
