@@ -17,6 +17,8 @@ from plusx.errors import UsageError, look_up
 
 Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""The layouts that put the channels last, by the axes that a tensor has."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,17 @@ class Device:
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device, in its memory format."""
         network.to(self.name)
-        return network.to(memory_format=torch.channels_last) if self.channels_last else network
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.data = tensor.data.contiguous(memory_format=self.layout(tensor.ndim))
+        return network
 
     def place_images(self, images: torch.Tensor) -> torch.Tensor:
         """Move (B, C, H, W) images to the device, in its memory format."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return images.to(self.name, memory_format=layout, non_blocking=True)
+        return images.to(self.name, memory_format=self.layout(images.ndim), non_blocking=True)
+
+    def layout(self, axes: int) -> torch.memory_format:
+        """Return the memory format of tensors with this many axes: images have 4, volumes 5."""
+        return LAYOUTS.get(axes, torch.contiguous_format) if self.channels_last else torch.contiguous_format
 
     def describe(self) -> str:
         """Say in words what computes, how."""

@@ -77,3 +77,9 @@ def test_facts_of_images_are_medians_and_the_most_colorful():
 def test_channels_are_gray_color_or_the_arrays_own(channels, read_as):
     images = [Facts(count, 8, 8, "") for count in channels]
     assert DataFacts.of(images, ("a", "b")).channels == read_as
+
+
+def test_photos_that_have_the_right_size_already_are_not_cropped_again():
+    assert chosen(224, 224, one_size=True).input["crop_fraction"] == 1.0
+    assert chosen(224, 224, one_size=False).input["crop_fraction"] == 0.875
+    assert chosen(256, 256, one_size=True).input["crop_fraction"] == 0.875

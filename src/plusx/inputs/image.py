@@ -224,16 +224,17 @@ class ImageInput:
 
         Two float32 matrix products with antialiased triangle weights, the crop folded into the weights so that only
         what is kept is computed. Library resizers differ from one another, products do not: an exported network can
-        repeat this exactly. An image that already has the network's size is not touched, whatever `crop_fraction` is.
+        repeat this exactly. An image that already has the network's size is not touched where nothing is cropped.
         """
         spans = self.spans(image.shape[-2], image.shape[-1])
         return image.to(torch.float32) if spans is None else resized(image, *spans)
 
     def spans(self, height: int, width: int) -> tuple[Span, Span] | None:
         """Return how rows and columns of an image become the network's, or None if they are already."""
-        if (height, width) == (self.height, self.width):
+        stretched = self.fit == "stretch"
+        if (height, width) == (self.height, self.width) and (stretched or self.crop_fraction == 1):
             return None
-        if self.fit == "stretch":
+        if stretched:
             return stretch_spans(height, width, self.height, self.width)
         return crop_spans(height, width, self.height, self.width, self.crop_fraction)
 

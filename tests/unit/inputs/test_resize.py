@@ -54,10 +54,11 @@ def test_a_crop_that_is_not_square_is_covered() -> None:
         assert 0 <= columns.offset <= columns.resized - 60
 
 
-def test_an_image_of_the_right_size_is_not_touched() -> None:
+def test_an_image_of_the_right_size_is_not_touched_unless_it_is_cropped() -> None:
     pixels = image(28, 28)
-    for settings in (crop(28), crop(28, 0.875), stretch(28, 28)):
+    for settings in (crop(28), stretch(28, 28)):
         assert settings.fit_to_size(pixels).equal(pixels.float())
+    assert not crop(28, 0.875).fit_to_size(pixels).equal(pixels.float())
     wide = image(28, 40)
     assert crop(28).fit_to_size(wide).equal(wide[..., 6:34].float())
 
