@@ -127,6 +127,15 @@ def test_a_file_that_changed_between_the_halves_is_fetched_anew(server, target, 
     assert len(server.asked) == (1 if marks else 2)
 
 
+@pytest.mark.parametrize("longer", [100, -700_000])
+def test_without_a_sum_or_a_mark_the_size_tells_that_a_file_changed(server, target, longer):
+    server.marks = False
+    broken_off(server, target, sha256="")
+    server.files["net.pth"] = changed = bytes(len(CONTENT) + longer)
+    list(download([server.url("net.pth")], target))
+    assert target.read_bytes() == changed
+
+
 def test_a_file_with_a_wrong_sum_is_removed(server, target):
     wrong = "0" * 64
     with pytest.raises(DataError) as found:

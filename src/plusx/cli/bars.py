@@ -77,7 +77,7 @@ class LiveBars:
             self.activity, self.detail, self.began = event.activity, "", time.monotonic()
             self.progress.reset(self.task, total=event.total, description=event.activity, visible=False)
         self.detail = event.detail or self.detail
-        counts = "" if event.total is None else f"{event.done:,}/{event.total:,} {event.unit}"
+        counts = "" if event.total is None else counted(event, "/")
         visible = event.total is None or time.monotonic() - self.began > PATIENCE
         self.progress.update(
             self.task, completed=event.done, total=event.total, counts=counts, detail=self.detail, visible=visible
@@ -120,7 +120,7 @@ class Lines:
         if now - self.last < INTERVAL:
             return
         self.last = now
-        counts = f": {event.done:,} of {event.total:,} {event.unit}" if event.total else ""
+        counts = f": {counted(event, ' of ')}" if event.total else ""
         line = f"{event.activity}{counts}{', ' if event.detail else ''}{event.detail}"
         self.console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
@@ -137,6 +137,13 @@ class Clock(ProgressColumn):
         end: float | None = task.fields["end"]
         left = task.time_remaining if end is None else max(0.0, end - time.monotonic())
         return Text(clock(task.elapsed or 0.0) if left is None or task.finished else f"{clock(left)} left", "dim")
+
+
+def counted(event: Advanced, between: str) -> str:
+    """Write how many pieces of how many are done; bytes in millions, as disks and networks are measured."""
+    if event.unit == "bytes":
+        return f"{event.done / 1e6:,.1f}{between}{(event.total or 0) / 1e6:,.1f} MB"
+    return f"{event.done:,}{between}{event.total:,} {event.unit}"
 
 
 def clock(seconds: float) -> str:

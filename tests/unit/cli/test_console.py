@@ -119,6 +119,7 @@ def test_bars_appear_and_vanish_on_a_terminal(terminal, monkeypatch):
     events = [
         Advanced("checking images", 5, 10),
         Advanced("measuring the speed", 0, None),
+        Advanced("downloading resnet50.pth", 1_048_576, 102_536_517, "bytes"),
         Advanced("epoch 1/2", 3, 7, "steps", "loss 1.234"),
         EpochEnded(1, 2, SCORES),
     ]
@@ -133,7 +134,15 @@ def test_bars_appear_and_vanish_on_a_terminal(terminal, monkeypatch):
         for event in watched():
             (screen_bars.advance if isinstance(event, Advanced) else screen_bars.pause)(event)
     shown = terminal.getvalue()
-    for text in ("checking images", "5/10 images", "measuring the speed", "3/7 steps", "loss 1.234", "1/2 epochs"):
+    for text in (
+        "checking images",
+        "5/10 images",
+        "measuring the speed",
+        "1.0/102.5 MB",
+        "3/7 steps",
+        "loss 1.234",
+        "1/2 epochs",
+    ):
         assert text in shown
     assert shown.rstrip().endswith("\x1b[2K")
 
