@@ -25,12 +25,8 @@ def parts_of(network: nn.Module) -> list[list[nn.Module]]:
     if not isinstance(network, Network):
         return [[network]]
     backbone = network.backbone
-    stages: list[list[nn.Module]] = [[stage] for stage in backbone.stages]
-    for stage, transition in zip(stages, getattr(backbone, "transitions", ()), strict=False):
-        stage.insert(0, transition)
-    finish = getattr(backbone, "finish", None)
-    if isinstance(finish, nn.Module):
-        stages[-1].append(finish)
+    stages = [list[nn.Module](pair) for pair in zip(backbone.transitions, backbone.stages, strict=True)]
+    stages[-1].append(backbone.finish)
     return [[backbone.stem], *stages, [network.head]]
 
 

@@ -26,21 +26,16 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     section 3.1. `factor` is the group's part of the learning rate: 1 in the head, `rate_decay` in the last stage, and
     once more `rate_decay` for each part towards the image.
     """
-    groups: dict[tuple[float, bool], list[Tensor]] = {}
-    parts = parts_of(network) if recipe.rate_decay < 1 else [[network]]
-    for above, part in enumerate(reversed(parts)):
+    apart = recipe.rate_decay < 1 or recipe.head_epochs > 0
+    groups: list[dict[str, Any]] = []
+    # What waits for the head has groups of its own: torch's fused SGD wants the momentum of all of a group or of none.
+    for above, part in enumerate(reversed(parts_of(network)) if apart else [[network]]):
+        parameters = [one for module in part for one in module.parameters() if one.requires_grad]
         for decays in (True, False):
-            groups[recipe.rate_decay**above, decays] = [
-                parameter
-                for module in part
-                for parameter in module.parameters()
-                if parameter.requires_grad and decays is (parameter.ndim > 1 or recipe.decay_norm_and_bias)
-            ]
-    return [
-        {"params": parameters, "weight_decay": recipe.weight_decay if decays else 0.0, "factor": factor}
-        for (factor, decays), parameters in groups.items()
-        if parameters
-    ]
+            chosen = [one for one in parameters if decays is (one.ndim > 1 or recipe.decay_norm_and_bias)]
+            decay = recipe.weight_decay if decays else 0.0
+            groups.append({"params": chosen, "weight_decay": decay, "factor": recipe.rate_decay**above})
+    return [group for group in groups if group["params"]]
 
 
 def optimizer_for(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

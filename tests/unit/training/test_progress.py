@@ -234,3 +234,14 @@ def test_of_two_equal_scores_the_lower_tie_break_is_better(second, best):
     progress.epoch, progress.recorded = 2, False
     progress.record(second, monitor="accuracy", tie="loss")
     assert progress.best_epoch == best
+
+
+def test_of_two_losses_the_lower_is_better_and_then_the_higher_accuracy():
+    progress = ended()
+    best = []
+    for loss, accuracy in ((0.5, 0.9), (0.4, 0.8), (0.4, 0.85), (0.45, 1.0), (float("nan"), 1.0)):
+        progress.epoch_ended, progress.recorded, progress.epoch = True, False, progress.epoch + 1
+        progress.record({"loss": loss, "accuracy": accuracy}, monitor="loss", tie="accuracy", lower=True)
+        best.append(progress.improved)
+    assert best == [True, True, True, False, False]
+    assert progress.best_score == [-0.4, 0.85]
