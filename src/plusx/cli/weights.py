@@ -11,7 +11,7 @@ from rich.text import Text
 from plusx.cli.console import Screen
 from plusx.cli.options import OutputOptions, group, option
 from plusx.errors import UsageError, look_up
-from plusx.events import Section
+from plusx.events import Noted, Section
 from plusx.network.architectures import ARCHITECTURES
 from plusx.weights.published import DATA, PUBLISHED, Published, find_published, published_by_sha256, published_for
 
@@ -98,6 +98,35 @@ def fetch_weights(
     files = {entry.name: str(screen.follow(fetch(entry, mirror=mirror))) for entry in wanted}
     screen.draw(Section("Result", tuple(files.items())))
     screen.result(files)
+
+
+def convert_weights(
+    weights: Annotated[str, option("What is read: a file, a run, a folder with config.json, or a published name.")],
+    file: Annotated[Path, option("What is written; it must not exist: .safetensors, or .pth for others' programs.")],
+    /,
+    *,
+    to: Annotated[str, option("Whose keys: torchvision, timm, cifar (Y. Idelbayev's), or plusx for a checkpoint.")],
+    model: Annotated[str | None, option("Of what network they are, where they do not say it: resnet50.")] = None,
+    output: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
+) -> None:
+    """Write weights under torchvision's or timm's keys, as their networks load them, or as a checkpoint of plusx."""
+    screen = Screen(json=output.json, quiet=output.quiet)
+    from plusx.weights.convert import FORMATS, convert
+    from plusx.weights.read import read_weights
+
+    framework = look_up("framework", to, {name: name for name in FORMATS})
+    architecture = None if model is None else look_up("model", model, ARCHITECTURES)
+    if file.exists():
+        raise UsageError(f"{str(file)!r} exists and is not overwritten; choose another name")
+    read = screen.follow(read_weights(weights))
+    for text in read.notes:
+        screen.draw(Noted(text))
+    convert(read, file, framework, architecture)
+    size = file.stat().st_size
+    screen.draw(
+        Section("Result", (("read", read.recognized), ("written", f"{file}, {size:,} bytes, under {framework}'s keys")))
+    )
+    screen.result({"recognized": read.recognized, "file": str(file), "bytes": size, "framework": framework})
 
 
 def is_name(weights: str) -> bool:
@@ -233,4 +262,4 @@ def rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("note", text) for text in about["notes"])
 
 
-COMMANDS = {"list": list_published, "show": show_weights, "fetch": fetch_weights}
+COMMANDS = {"list": list_published, "show": show_weights, "fetch": fetch_weights, "convert": convert_weights}

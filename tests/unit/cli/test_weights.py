@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from loopback import serving
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from plusx.cli import main
 from plusx.cli import weights as module
@@ -206,6 +206,45 @@ def test_weights_that_cannot_be_fetched(capsys, published):
         "error: no weights were named; for example: plusx weights fetch resnet50:imagenet1k-v2\n",
     )
     assert run(capsys, "fetch", "resnet18:nothing")[0] == 2
+
+
+def test_weights_are_converted_there_and_back(capsys, tmp_path):
+    expected = load_file(foreign(tmp_path / "theirs.safetensors"))
+    theirs = tmp_path / "theirs.pth"
+    torch.save({"epoch": 3, "state_dict_ema": expected}, theirs)
+    ours, again = tmp_path / "ours.safetensors", tmp_path / "again.pth"
+    code, out, _ = run(capsys, "convert", str(theirs), str(ours), "--to", "plusx")
+    assert code == 0
+    assert "a torchvision state dict of a ResNet" in out
+    assert "note: of 'theirs.pth' the averaged weights, 'state_dict_ema', are used" in out
+    assert f"{ours}, {ours.stat().st_size:,} bytes, under plusx's keys" in out
+    code, out, _ = run(capsys, "convert", str(ours), str(again), "--to", "torchvision", "--json")
+    about = json.loads(out)
+    assert (about["recognized"], about["file"]) == ("a plusx checkpoint", str(again))
+    state = torch.load(again, weights_only=True)
+    assert set(state) == set(expected)
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["new.pth", "--to", "torchvison"], "no framework is called 'torchvison'; did you mean 'torchvision'?"),
+        (["new.pth", "--to", "timm", "--model", "resnet"], "no model is called 'resnet'; did you mean"),
+        (["there.pth", "--to", "timm"], "'there.pth' exists and is not overwritten; choose another name"),
+        (["new.txt", "--to", "timm"], "cannot be written to 'new.txt'"),
+        (["new.pth"], "--to needs a value"),
+    ],
+)
+def test_what_cannot_be_converted(capsys, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    foreign(tmp_path / "theirs.safetensors")
+    (tmp_path / "there.pth").write_bytes(b"mine")
+    code, out, err = run(capsys, "convert", "theirs.safetensors", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert (tmp_path / "there.pth").read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["theirs.safetensors", "there.pth"]
 
 
 def test_a_command_that_is_none_is_answered_with_those_of_weights(capsys):
