@@ -23,13 +23,25 @@ FAMILIES = (
     "timm-resnet50", "timm-resnet50c", "timm-resnet18d", "timm-resnetrs50", "timm-seresnet18", "timm-seresnext50_32x4d",
     "timm-ecaresnet50d", "timm-resnetv2_18", "timm-resnetv2_50", "timm-densenet121",
 )  # fmt: skip
+SLOW = {
+    "torchvision-wide_resnet50_2",
+    "torchvision-resnext50_32x4d",
+    "timm-resnet50",
+    "timm-resnetv2_50",
+    "timm-densenet121",
+}
 LOOKING = 2.0  # seconds, on a busy machine
 
 
-def named(labels):
-    chosen = [pair for pair in PAIRS if pair.label in labels]
-    assert len(chosen) == len(labels)
-    return pytest.mark.parametrize("pair", chosen, ids=[pair.label for pair in chosen])
+CHOSEN = [pair for pair in PAIRS if pair.label in FAMILIES]
+families = pytest.mark.parametrize(
+    "pair",
+    [pytest.param(pair, id=pair.label, marks=[pytest.mark.slow] if pair.label in SLOW else []) for pair in CHOSEN],
+)
+
+
+def test_every_family_is_among_the_pairs():
+    assert {pair.label for pair in CHOSEN} == set(FAMILIES) >= SLOW
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=[pair.label for pair in PAIRS])
@@ -42,7 +54,7 @@ def test_every_network_of_theirs_is_recognized(pair):
     assert time.perf_counter() - began < LOOKING
 
 
-@named(FAMILIES)
+@families
 def test_theirs_to_ours_and_back_by_files(pair, tmp_path):
     theirs, _ = both(pair, classes=10)
     images = torch.randn(2, 3, 64, 64)
@@ -64,7 +76,7 @@ def test_theirs_to_ours_and_back_by_files(pair, tmp_path):
     torch.testing.assert_close(again.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 
-@named(FAMILIES)
+@families
 def test_ours_to_theirs_gives_the_same_logits(pair, tmp_path):
     architecture = ARCHITECTURES[pair.ours]
     backbone = Backbone(architecture)
