@@ -152,16 +152,43 @@ def test_printing_is_recognized():
     assert prints(ast.parse("import sys\nprint(1)\nsys.stdout.write('2')\nmap(print, [])")) == [2, 3, 4]
 
 
+def unpickling(tree):
+    """Line numbers of what could run code of a file: the pickle modules, and torch.load without weights_only=True."""
+    modules = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and {alias.name for alias in node.names} & modules:
+            lines.append(node.lineno)
+        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+            lines.append(node.lineno)
+        elif isinstance(node, ast.Attribute) and node.attr == "load" and getattr(node.value, "id", "") == "torch":
+            safe = [
+                keyword
+                for call in ast.walk(tree)
+                if isinstance(call, ast.Call) and call.func is node
+                for keyword in call.keywords
+                if keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
+            ]
+            lines += [] if safe else [node.lineno]
+    return lines
+
+
 @modules
 def test_nothing_is_unpickled(name):
-    """A user's file is never unpickled: no pickle module, and no torch.load."""
-    tree = TREES[name]
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names} | {
-        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
-    }
-    assert not imported & {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-    loads = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "load"]
-    assert not [one for one in loads if isinstance(one.value, ast.Name) and one.value.id in {"torch", "pickle"}]
+    assert unpickling(TREES[name]) == []
+
+
+def test_unpickling_is_recognized():
+    assert unpickling(ast.parse("torch.load(f, weights_only=True)")) == []
+    for code in (
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "torch.load(f, weights_only=careful)",
+        "read = torch.load",
+    ):
+        assert unpickling(ast.parse(code)) == [1], code
 
 
 @pytest.mark.parametrize("table", ["ARCHITECTURES", "RECIPES"])
