@@ -79,11 +79,12 @@ def show(
 
         show_trained(screen, Path(what), place.files(name_of(Path(what))))
     else:
-        refuse(given, "is for one model, but none was named; for example: plusx show resnet50")
-        if place != NO_PLACE:
-            raise UsageError("a diagram is of one model, but none was named; for example: plusx show resnet50")
         if not any(what in name for name in ARCHITECTURES):
             look_up("model", what, ARCHITECTURES)
+        found = f"{what!r} is a part of several names" if what else "none was named"
+        refuse(given, f"is for one model, but {found}; for example: plusx show resnet50")
+        if place != NO_PLACE:
+            raise UsageError(f"a diagram is of one model, but {found}; for example: plusx show resnet50")
         list_architectures(screen, what)
 
 

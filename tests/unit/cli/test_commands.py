@@ -13,9 +13,7 @@ import plusx
 from plusx import assessment, experiment
 from plusx.cli import main
 from plusx.errors import CheckpointError, DataError, Stopped
-from plusx.evaluation.layer_table import layer_table
 from plusx.events import Noted
-from plusx.network.architectures import ARCHITECTURES
 
 
 class Result:
@@ -68,10 +66,6 @@ def failure(capsys, *words):
         ("predict runs/x", "no image was named"),
         ("predict runs/x a.png --output a.txt", "the answers cannot be written to 'a.txt'"),
         ("predict runs/x nowhere.png", "there is no file, folder or pattern's match called 'nowhere.png'"),
-        ("show resnet5", "no model is called 'resnet5'; did you mean"),
-        ("show --classes 3", "--classes is for one model, but none was named"),
-        ("show resnet18 --image-size 0", "image_size is 0, but must be 1 or more"),
-        ("show resnet18 --shortcut X", "no shortcut is called 'X'"),
     ],
 )
 def test_what_cannot_be_understood_is_one_sentence_and_exit_code_2(words, sentence, capsys, tmp_path, monkeypatch):
@@ -165,35 +159,6 @@ def test_termination_outside_training_leaves_by_an_exception(monkeypatch):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == plusx.__version__
-
-
-def test_show_lists_every_architecture(capsys):
-    assert main(["show", "--json"]) == 0
-    listing = json.loads(capsys.readouterr().out)
-    assert [each["model"] for each in listing] == list(ARCHITECTURES)
-    assert {each["model"]: each["parameters"] for each in listing}["resnet50"] == 25_557_032
-    assert main(["show"]) == 0
-    words = capsys.readouterr().out.split()
-    assert set(ARCHITECTURES) <= set(words)
-
-
-def test_show_one_gives_the_layer_table(capsys):
-    assert main(["show", "resnet50"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "resnet50"
-    assert "  conv3_x    28x28  [1x1, 128; 3x3, 128; 1x1, 512]×4" in "\n".join(lines)
-    assert lines[-1].split() == ["total", "25,557,032", "4,089.2", "M"]
-
-
-def test_show_heeds_its_options(capsys):
-    words = "show resnet20 --classes 7 --channels 1 --image-size 28 --shortcut B --json"
-    assert main(words.split()) == 0
-    table = json.loads(capsys.readouterr().out)
-    assert (table["classes"], table["channels"], table["image_size"]) == (7, 1, 28)
-    assert table["shortcut"] == "projection"
-    plain = layer_table(ARCHITECTURES["resnet20"], 7, 28)
-    assert table["parameters"] == 272_474 - 2 * 9 * 16 - 3 * 65
-    assert table["parameters"] > sum(row.parameters for row in plain) - 2 * 9 * 16
 
 
 def test_a_full_disk_says_what_to_do(monkeypatch, capsys, tmp_path):

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 
 from plusx.errors import UsageError
-from plusx.storage import write_bytes
+from plusx.storage import write_bytes, writing
 
 FONTS = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 MARK = "drawn by plusx show"
@@ -136,7 +137,10 @@ def svg_of(item: Box | Line | Words) -> list[str]:
 def to_png(drawing: Drawing) -> bytes:
     """Return a PNG file of twice as many pixels a side, in the one font that matplotlib brings along."""
     # What a user's own matplotlibrc says does not change the picture.
-    with rc_context({"font.family": ["DejaVu Sans"], "text.usetex": False, "path.sketch": None, "path.simplify": True}):
+    defaults: dict[Any, Any] = {
+        name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")
+    }
+    with rc_context({**defaults, "font.family": ["DejaVu Sans"]}):
         figure = Figure(figsize=(drawing.width / 96, drawing.height / 96), facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0, 0, 1, 1))
@@ -243,6 +247,8 @@ FORMATS = {".svg": to_svg, ".png": to_png}
 def write_drawing(drawing: Drawing, files: Sequence[Path]) -> None:
     """Write a drawing to files whose suffixes are keys of FORMATS; older drawings are replaced, nothing else is.
 
+    Folders that are not there are made.
+
     Raises:
         UsageError: Something stands there that is no such drawing; nothing was written.
         StorageError: A file could not be written.
@@ -254,6 +260,8 @@ def write_drawing(drawing: Drawing, files: Sequence[Path]) -> None:
                 "move it, or choose another folder with --out or another name with --diagram"
             )
     for file in files:
+        with writing(file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, FORMATS[file.suffix.lower()](drawing))
 
 
