@@ -155,21 +155,21 @@ def test_printing_is_recognized():
 def unpickling(tree):
     """Line numbers of what could run code of a file: the pickle modules, and torch.load without weights_only=True."""
     modules = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    safe = {
+        call.func
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
+    }
     lines = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and {alias.name for alias in node.names} & modules:
-            lines.append(node.lineno)
-        elif isinstance(node, ast.ImportFrom) and node.module in modules:
-            lines.append(node.lineno)
+        if isinstance(node, ast.Import):
+            lines += [node.lineno for alias in node.names if alias.name in modules]
+        elif isinstance(node, ast.ImportFrom):
+            lines += [node.lineno] if node.module in modules else []
         elif isinstance(node, ast.Attribute) and node.attr == "load" and getattr(node.value, "id", "") == "torch":
-            safe = [
-                keyword
-                for call in ast.walk(tree)
-                if isinstance(call, ast.Call) and call.func is node
-                for keyword in call.keywords
-                if keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
-            ]
-            lines += [] if safe else [node.lineno]
+            lines += [] if node in safe else [node.lineno]
     return lines
 
 
