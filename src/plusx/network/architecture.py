@@ -95,6 +95,9 @@ class Architecture:
                 f"image_size {self.image_size}, groups {self.groups} and attention_reduction "
                 f"{self.attention_reduction}; each of these must be 1 or more (a depth may be 0, but not all of them)"
             )
+        for name in ("stem_width", "width_per_group"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be 0 (as wide as the first stage) or more")
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")

@@ -151,12 +151,17 @@ SMALL_IMAGE_TWINS: dict[str, str] = {
     "preresnet200": "preresnet164",
     "resnext50-32x4d": "resnext29-8x64d",
     "resnext101-32x4d": "resnext29-8x64d",
+    "resnext101-32x8d": "resnext29-16x64d",
+    "resnext101-64x4d": "resnext29-16x64d",
     "wide50-2": "wrn28-10",
     "wide101-2": "wrn40-4",
     "seresnet101": "seresnet110",
     "seresnet152": "seresnet164",
     "densenet121": "densenetbc100-12",
     "densenet169": "densenetbc100-12",
+    "densenet201": "densenetbc100-12",
+    "densenet161": "densenetbc100-12",
+    "densenet264": "densenetbc100-12",
 }
 """For networks made for large images, the one of like depth and kind that is made for small ones."""
 

@@ -23,9 +23,12 @@ def initialize(module: nn.Module) -> None:
     deviation 0.01, bias 0 (arXiv:1706.02677, section 5.1).
 
     Args:
-        module: A backbone, a head, or any part of them; it is changed in place.
+        module: A backbone, a head, or any part of them; it is changed in place. On torch's meta device, where tensors
+            have no numbers, it is left alone.
     """
     for part in module.modules():
+        if any(numbers.is_meta for numbers in part.parameters(recurse=False)):
+            continue  # drawing nothing takes torch a long time there
         if isinstance(part, layers.Convolution):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
             if part.bias is not None:
