@@ -9,7 +9,7 @@ from rich.text import Text
 from plusx.cli.console import INDENT, Screen, filled, hang
 from plusx.network.architectures import ARCHITECTURES
 
-HEADS = ("model", "parameters", "mult-adds", "size", "published")
+HEADS = ("model", "parameters", "mult-adds", "px", "published")
 
 
 def list_architectures(screen: Screen, word: str = "") -> None:
@@ -29,7 +29,7 @@ def list_architectures(screen: Screen, word: str = "") -> None:
         screen.result(listing)
         return
     cells = [
-        (each["model"], f"{each['parameters']:,}", millions(each["multiply_adds"]), str(each["image_size"]))
+        (each["model"], f"{each['parameters']:,}", short(each["multiply_adds"]), str(each["image_size"]))
         for each in listing
     ]
     widths = [max(map(len, column)) for column in zip(HEADS[:-1], *cells, strict=True)]
@@ -52,3 +52,8 @@ def line_of(cells: tuple[str, ...], widths: list[int]) -> str:
 def millions(count: int) -> str:
     """Write a large count in millions, as papers do."""
     return f"{count / 1e6:,.1f} M"
+
+
+def short(count: int) -> str:
+    """Write a large count in a few digits: 40.6 M, 1.814 G."""
+    return f"{count / 1e9:.3f} G" if count >= 1e9 else f"{count / 1e6:.1f} M"

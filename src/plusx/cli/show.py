@@ -22,7 +22,8 @@ class DiagramOptions:
 
     out: Annotated[Path | None, option("Folder for the diagram.", "the present folder")] = None
     diagram: Annotated[
-        Path | None, option("File for the diagram, .svg or .png; a name without these is used for both.", "its name")
+        Path | None,
+        option("File for the diagram, .svg or .png; a name without either means both.", "the network's"),
     ] = None
     no_diagram: Annotated[bool, option("Draw no diagram.", negative=())] = False
 

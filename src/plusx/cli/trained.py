@@ -23,7 +23,7 @@ SCORES = {
     "macro_f1": "macro F1",
     "calibration_error": "calibration error",
 }
-VERSIONS = ("plusx", "torch", "torchvision", "numpy", "python")
+VERSIONS = ("python", "plusx", "torch", "torchvision", "numpy")
 
 
 def name_of(path: Path) -> str:
@@ -62,7 +62,7 @@ def show_trained(screen: Screen, path: Path, files: tuple[Path, ...]) -> None:
         )
         screen.section("Training", training_rows(provenance, recipe))
         screen.section("Scores", [*score_rows(scored), *validation_rows(checkpoint.scores)] or [("", "none are known")])
-        screen.section("Images", look_rows(look))
+        screen.section("Preprocessing", look_rows(look))
         show_table(screen, rows)
     drawn = draw(screen, architecture, len(classes), (look.height, look.width), files)
     screen.result(

@@ -15,8 +15,10 @@ from plusx.checkpoint import Checkpoint
 from plusx.cli import main
 from plusx.cli.console import Screen
 from plusx.cli.listing import list_architectures
+from plusx.cli.trained import listed, look_rows
 from plusx.evaluation.diagram.drawing import MARK
 from plusx.evaluation.layer_table import layer_table
+from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
 
 SCORE = {"value": 0.9, "low": 0.85, "high": 0.93}
@@ -81,7 +83,7 @@ def test_every_architecture_is_listed(capsys, here):
     lines = shown(capsys).splitlines()
     assert {line.split()[0] for line in lines if line.startswith("  ")} == {"model", *ARCHITECTURES}
     row = next(line for line in lines if line.startswith("  resnet50 "))
-    assert row.split()[1:5] == ["25,557,032", "4,089.2", "M", "224"]
+    assert row.split()[1:5] == ["25,557,032", "4.089", "G", "224"]
     assert row.endswith(ARCHITECTURES["resnet50"].published)
     assert {each.paper for each in ARCHITECTURES.values()} <= set(lines)
     assert not list(here.iterdir())
@@ -97,7 +99,10 @@ def test_a_list_fits_80_columns(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
     list_architectures(Screen())
-    assert max(map(len, stream.getvalue().splitlines())) <= 80
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    # What the first paper reports stands in one line.
+    assert any("plain34 " in line and line.endswith(ARCHITECTURES["plain34"].published) for line in lines)
 
 
 def test_a_part_of_names_lists_those(capsys):
@@ -291,3 +296,21 @@ def test_what_is_no_trained_network_is_one_sentence(words, code, sentence, run, 
     found, said = failure(capsys, *words.split())
     assert found == code
     assert said.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "shorter side resized, and the central 8x6 cut out"),
+        ({"crop_fraction": 0.875}, "resized, and the central 8x6 cut out, 0.875 of the shorter side"),
+        ({"fit": "stretch"}, "both sides resized to 8x6"),
+    ],
+)
+def test_how_images_come_to_size_is_said(changes, said):
+    assert look_rows(ImageInput(8, 6, 1, (0.5,), (0.25,), **changes)) == [
+        ("size", said), ("mean", "0.5"), ("deviation", "0.25"),
+    ]  # fmt: skip
+
+
+def test_many_classes_are_counted():
+    assert listed(tuple("abcdefghijklmno")) == "a, b, c, d, e, f, g, h, i, j, k, l and 3 more"
