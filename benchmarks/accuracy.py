@@ -28,12 +28,17 @@ COMMANDS = {
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(name: str, data_root: str) -> dict[str, object]:
+def margin_of(values: list[float]) -> float:
+    """Return half of the 95 % interval of the mean of three values."""
+    return STUDENT_T * stdev(values) / len(values) ** 0.5
+
+
+def measure(name: str, command: list[str], data_root: str = "") -> dict[str, object]:
     """Run one command with each seed and sum up."""
     runs = []
     for seed in SEEDS:
         with tempfile.TemporaryDirectory() as out:
-            words = ["train", *COMMANDS[name], "--seed", str(seed)]
+            words = ["train", *command, "--seed", str(seed)]
             place = ["--data-root", data_root] if data_root else []
             done = subprocess.run(
                 [sys.executable, "-m", "plusx", *words, *place, "--out", out, "--json"],
@@ -47,10 +52,10 @@ def measure(name: str, data_root: str) -> dict[str, object]:
         within = f"95 % interval {low:.2f} to {high:.2f}"
         print(f"plusx {' '.join(words)}: {value:.2f} % ({within}), {seconds['training']:.0f} s of training", flush=True)
     values = [100 * run["accuracy"]["value"] for run in runs]
-    margin = STUDENT_T * stdev(values) / len(values) ** 0.5
+    margin = margin_of(values)
     print(f"{name}: mean {mean(values):.2f} % ± {margin:.2f} over seeds {', '.join(map(str, SEEDS))}")
     return {
-        "command": "plusx train " + " ".join(COMMANDS[name]),
+        "command": "plusx train " + " ".join(command),
         "runs": runs,
         "mean": mean(values),
         "margin": margin,
@@ -67,7 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for name in options.names:
-        text = json.dumps(measure(name, options.data_root), indent=1) + "\n"
+        text = json.dumps(measure(name, COMMANDS[name], options.data_root), indent=1) + "\n"
         (RESULTS / f"accuracy-{name}.json").write_text(text, encoding="utf-8")
 
 

@@ -92,7 +92,7 @@ def run(
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
     prepared, plan, notes = decide(asked, prepared, device, weights)
     device = dataclasses.replace(device, precision=plan.run.precision)
-    network = _network(plan)
+    network = network_of(plan)
     start = put_into(network, weights, plan.task.classes) if weights else None
     notes = (*prepared.dataset.notes, *notes)
     experiment = yield from _build(plan, prepared, device, network, notes, start, began)
@@ -127,7 +127,7 @@ def resume(path: Path) -> Generator[Event, None, Result]:
     if plan.run.overfit_batches:
         prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
     notes = (*state.notes, *state.warnings)
-    experiment = yield from _build(plan, prepared, device, _network(plan), notes, state.start, began)
+    experiment = yield from _build(plan, prepared, device, network_of(plan), notes, state.start, began)
     check_same_data(folder, experiment.data)
     progress = Progress(experiment.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)
@@ -166,7 +166,7 @@ def _save(experiment: Experiment, progress: Progress, folder: RunFolder) -> None
     save_state(folder, experiment.plan, progress, experiment.notes, experiment.elapsed, experiment.start)
 
 
-def _network(plan: Plan) -> Network:
+def network_of(plan: Plan) -> Network:
     """Make the network that a plan describes, with new weights."""
     torch.manual_seed(plan.run.seed)
     backbone = Backbone(plan.architecture)
