@@ -4,9 +4,9 @@
 
 `plusx train mnist --model mnist_resnet --recipe tutorial` and benchmarks/tutorial_script.py take turns, epoch by epoch,
 in one process, with each of three seeds. Both train on the same images and are tested on the test split after every
-epoch: an epoch's seconds are those of training and test together; what is done once, before it, is left out. The script trains on all 60,000 images. A run of
-plusx keeps a tenth of them for validation, by which it lowers the rate and chooses the best epoch; here that tenth is
-trained on as well, so that both see all of them, and no choice is made.
+epoch: an epoch's seconds are those of training and test together; what is done once, before it, is left out. The script
+trains on all 60,000 images. A run of plusx keeps a tenth of them for validation, by which it lowers the rate and
+chooses the best epoch; here that tenth is trained on as well, so that both see all of them, and no choice is made.
 
 Printed, and written to benchmarks/results/tutorial.json: mean accuracy and its 95 % interval after each epoch, and the
 ratio of seconds (median, range).
@@ -40,7 +40,7 @@ RIVALS = ("script", "plusx")
 
 
 def ours(root: str, epochs: int, seed: int, limit: int = 0) -> Iterator[float]:
-    """Train as the command does, on the validation images too; yield the test accuracy at first and after each epoch."""
+    """Train as the command does, on the validation images too; yield the test accuracy before and after each epoch."""
     options = {"model": "mnist_resnet", "recipe": "tutorial", "seed": seed, "data_root": root, "epochs": epochs}
     asked = request("mnist", options=options)
     prepared = result_of(prepare(asked.run))
