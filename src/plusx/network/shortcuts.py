@@ -97,7 +97,7 @@ def projection_always(channels_in: int, channels_out: int, stride: int, parts: P
 
 
 def bare_projection(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
-    """Return the identity, or a convolution without a norm where the shape changes."""
+    """Return the identity, or a convolution without a norm where the shape changes (arXiv:1603.05027, section 4.1)."""
     same = channels_in == channels_out and stride == 1
     return layers.identity() if same else BareProjection(channels_in, channels_out, stride, parts)
 
