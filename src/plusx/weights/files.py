@@ -129,7 +129,11 @@ def _pickle(path: Path) -> Content:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats; the file is read or refused all the same
-            held = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+            if path.suffix == ".safetensors":  # torch would go by the suffix
+                with path.open("rb") as file:
+                    held = torch.load(file, weights_only=True, map_location="cpu")
+            else:
+                held = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged file may make torch raise anything
         text = str(error)
         if "Weights only load failed" not in text and "weights_only" not in text:

@@ -15,6 +15,7 @@ from plusx.weights.trained import COUNTER, first_convolution
 
 PLACE = re.compile(r"backbone\.stages\.(\d+)\.(\d+)\.")
 OTHER_SHORTCUTS = ("projection", "zero_pad", "projection_always")
+BEGINNING = ("backbone.stem.", "backbone.stages.0.0.")
 MOST_NAMED = 3
 
 
@@ -66,12 +67,13 @@ def fitting(state: Mapping[str, Tensor], key_map: KeyMap | None) -> list[Archite
     does not have are none of them, so that a plain network is not taken for its residual twin, which has the same keys.
     """
     depths = depths_of(state)
-    named = [one for one in ARCHITECTURES.values() if one.depths == depths]
-    found = [adapted for one in named if (adapted := _adapted(one, state, key_map)) is not None]
+    named = [one for one in ARCHITECTURES.values() if _without_empty(one.depths) == depths]
+    found = _those_that_fit(named, state, key_map)
     if found:
         return found
-    variants = [dataclasses.replace(one, shortcut=other) for one in named for other in OTHER_SHORTCUTS]
-    return [adapted for one in variants if (adapted := _adapted(one, state, key_map)) is not None]
+    residual = [one for one in named if one.shortcut != "none"]
+    variants = [dataclasses.replace(one, shortcut=other) for one in residual for other in OTHER_SHORTCUTS]
+    return _those_that_fit(variants, state, key_map)
 
 
 def depths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
@@ -84,13 +86,34 @@ def depths_of(state: Mapping[str, Tensor]) -> tuple[int, ...]:
     return tuple(last.get(stage, -1) + 1 for stage in range(max(last, default=-1) + 1))
 
 
-def _adapted(architecture: Architecture, state: Mapping[str, Tensor], key_map: KeyMap | None) -> Architecture | None:
-    """The architecture for the channels of these weights' images, or None where they are not its own."""
+def _without_empty(depths: tuple[int, ...]) -> tuple[int, ...]:
+    """The depths without stages at the end that have no block, and so no key."""
+    return depths if not depths or depths[-1] else _without_empty(depths[:-1])
+
+
+def _those_that_fit(
+    architectures: list[Architecture], state: Mapping[str, Tensor], key_map: KeyMap | None
+) -> list[Architecture]:
+    """Those that have these weights' keys and shapes, for their images' channels; the beginning is looked at first."""
     first = first_convolution(state)
-    adapted = dataclasses.replace(architecture, channels_in=state[first].shape[1]) if first else architecture
-    if key_map is not None and key_map.misfit(adapted):
-        return None
-    return None if differences(adapted, state) else adapted
+    channels_in = {"channels_in": state[first].shape[1]} if first else {}
+    found: list[Architecture] = []
+    for architecture in architectures:
+        adapted = dataclasses.replace(architecture, **channels_in)
+        if key_map is not None and key_map.misfit(adapted):
+            continue
+        if _begins_as(adapted, state) and not differences(adapted, state):
+            found.append(adapted)
+    return found
+
+
+def _begins_as(architecture: Architecture, state: Mapping[str, Tensor]) -> bool:
+    """Whether the stem and the first block are those of the architecture; built alone, they take little time."""
+    if not architecture.depths[0]:
+        return True
+    expected = shapes_of(dataclasses.replace(architecture, depths=(1,), widths=architecture.widths[:1]))
+    start = {key: shape for key, shape in expected.items() if key.startswith(BEGINNING)}
+    return start == {key: tensor.shape for key, tensor in state.items() if key.startswith(BEGINNING)}
 
 
 def shapes_of(architecture: Architecture) -> dict[str, torch.Size]:
