@@ -57,13 +57,13 @@ def read_weights(origin: str | Path, *, download: bool = True) -> Generator[Even
         if not download and local_copy(published) is None:
             raise CheckpointError(f"{published.name} is not on this machine; plusx weights fetch {published.name}")
         file = yield from fetch(published)
-        return from_content(name, read_content(file), published=published)
+        return from_content(name, read_content(file), published)
     if (path / BEST).is_file():
         return from_checkpoint(str(origin), path / BEST)
     content = read_content(path)
     if HEADER in content.about:
         return from_checkpoint(str(origin), path)
-    return from_content(str(origin), content, folder=path.is_dir())
+    return from_content(str(origin), content)
 
 
 def from_checkpoint(origin: str, file: Path) -> Weights:
@@ -79,14 +79,14 @@ def from_checkpoint(origin: str, file: Path) -> Weights:
     )  # fmt: skip
 
 
-def from_content(origin: str, content: Content, *, folder: bool = False, published: Published | None = None) -> Weights:
+def from_content(origin: str, content: Content, published: Published | None = None) -> Weights:
     """Return what a file of other people's weights holds, and what is known or assumed of it.
 
     Raises:
         CheckpointError: They are of no network that is known here.
     """
     state, key_map = in_our_keys(content.state, origin)
-    weights = Weights(origin, _kind(key_map, folder=folder), state, notes=content.notes)
+    weights = Weights(origin, _kind(key_map, content), state, notes=content.notes)
     by_sum = None if published else published_by_sha256(sha256_of(content.file))
     published = published or by_sum
     if published is not None:
@@ -117,11 +117,13 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _kind(key_map: KeyMap | None, *, folder: bool) -> str:
+def _kind(key_map: KeyMap | None, content: Content) -> str:
+    """What was read, in words; plain ResNets and DenseNets have torchvision's keys in timm too."""
     if key_map is None:
         return "a plusx state dict"
-    what = "folder with the state dict" if folder else "state dict"
-    return f"a {key_map.framework} {what} of a {key_map.network}"
+    framework = "timm" if "pretrained_cfg" in content.config else key_map.framework
+    what = "folder with the state dict" if content.config else "state dict"
+    return f"a {framework} {what} of a {key_map.network}"
 
 
 def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:

@@ -1,0 +1,221 @@
+"""Weights are read from files, folders, runs and names; what they do not say is looked up or assumed, and said."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import save_file
+
+from plusx.errors import CheckpointError, UsageError
+from plusx.events import result_of
+from plusx.network.architectures import ARCHITECTURES
+from plusx.network.backbone import Backbone, Network
+from plusx.network.key_maps import KEY_MAPS
+from plusx.tasks.classification import ClassificationHead
+from plusx.weights.imagenet import imagenet_classes
+from plusx.weights.published import PUBLISHED
+from plusx.weights.read import IMAGENET_INPUT, read_weights
+
+
+@pytest.fixture(autouse=True)
+def nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("TORCH_HOME", "PLUSX_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def state_of(name, outputs=10, key_map=None):
+    backbone = Backbone(ARCHITECTURES[name])
+    network = Network(backbone, ClassificationHead(backbone.channels[-1], outputs))
+    state = network.state_dict()
+    return state if key_map is None else KEY_MAPS[key_map].to_theirs(state)
+
+
+def read(path, **options):
+    return result_of(read_weights(path, **options))
+
+
+def test_a_checkpoint_and_a_run_say_everything(tmp_path):
+    checkpoint = tiny.checkpoint()
+    (tmp_path / "runs" / "bars-1" / "weights").mkdir(parents=True)
+    file = tmp_path / "runs" / "bars-1" / "weights" / "best.safetensors"
+    checkpoint.save(file)
+    for path in (file, str(file), file.parent.parent):
+        weights = read(path)
+        assert weights.recognized == "a plusx checkpoint"
+        assert (weights.architecture, weights.classes, weights.input) == (tiny.ARCHITECTURE, tiny.CLASSES, tiny.INPUT)
+        assert (weights.origin, weights.candidates, weights.notes) == (str(path), ("tiny",), ())
+        torch.testing.assert_close(dict(weights.state), dict(checkpoint.weights), rtol=0, atol=0)
+
+
+def test_a_damaged_checkpoint_is_said(tmp_path):
+    file = tmp_path / "x.safetensors"
+    tiny.checkpoint().save(file)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: its content does not match its sha256"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "key_map", "recognized"),
+    [
+        ("resnet20", "cifar", "a cifar state dict of a ResNet for CIFAR-10"),
+        ("resnet18", "torchvision", "a torchvision state dict of a ResNet"),
+        ("resnet18d", "timm_pooled", "a timm state dict of a ResNet-D"),
+        ("preresnet18", "timm_preactivation", "a timm state dict of a ResNetV2"),
+    ],
+)
+def test_a_state_dict_is_recognized(name, key_map, recognized, tmp_path):
+    torch.save({"state_dict": state_of(name, key_map=key_map)}, tmp_path / "w.pth")
+    weights = read(tmp_path / "w.pth")
+    assert weights.recognized == recognized
+    assert weights.architecture is not None
+    assert (weights.architecture.name, weights.candidates) == (name, (name,))
+    assert (weights.outputs, weights.channels_in) == (10, 3)
+    assert (weights.classes, weights.input, weights.notes) == (None, None, ())
+
+
+def test_our_own_bare_state_dict_may_fit_several(tmp_path):
+    save_file(state_of("resnet20"), tmp_path / "w.safetensors")
+    weights = read(tmp_path / "w.safetensors")
+    assert weights.recognized == "a plusx state dict"
+    assert weights.architecture is None
+    assert weights.candidates == ("resnet20", "plain20")
+
+
+def test_a_thousand_outputs_are_imagenets_and_that_is_said(tmp_path):
+    torch.save(state_of("resnet18", 1000, "torchvision"), tmp_path / "w.pth")
+    weights = read(tmp_path / "w.pth")
+    assert (weights.classes, weights.input) == (imagenet_classes(), IMAGENET_INPUT)
+    (note,) = weights.notes
+    assert note == (
+        "the weights have 1,000 outputs and do not say of what: ImageNet's classes with its mean (0.485, 0.456, 0.406) "
+        "and deviation (0.229, 0.224, 0.225), and 224 pixels cropped from 256 are assumed"
+    )
+
+
+def test_a_thousand_outputs_of_a_cifar_network_are_not_imagenets(tmp_path):
+    torch.save(state_of("resnet20", 1000, "cifar"), tmp_path / "w.pth")
+    assert read(tmp_path / "w.pth").classes is None
+
+
+CONFIG = {
+    "architecture": "resnet18",
+    "num_classes": 2,
+    "label_names": ["ant", "bee"],
+    "pretrained_cfg": {
+        "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 160, 176], "crop_pct": 0.95,
+        "interpolation": "bicubic",
+    },
+}  # fmt: skip
+
+
+def folder(path, config, outputs=2):
+    path.mkdir()
+    save_file(state_of("resnet18", outputs, "timm"), path / "model.safetensors", metadata={"format": "pt"})
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def test_a_folder_of_the_hub_says_classes_and_preprocessing(tmp_path):
+    weights = read(folder(tmp_path / "hub", CONFIG))
+    assert weights.recognized == "a timm folder with the state dict of a ResNet"
+    assert weights.classes == ("ant", "bee")
+    look = weights.input
+    assert look is not None
+    assert (look.height, look.width, look.channels, look.crop_fraction) == (160, 176, 3, 0.95)
+    assert (look.mean, look.deviation) == ((0.5,) * 3, (0.25,) * 3)
+    assert weights.notes == ("their publisher resizes bicubic, plusx bilinear: a few answers can differ",)
+
+
+def test_a_config_completes_imagenets_habits(tmp_path):
+    config = {"pretrained_cfg": {**CONFIG["pretrained_cfg"], "interpolation": "bilinear"}}
+    weights = read(folder(tmp_path / "hub", config, 1000))
+    assert weights.classes == imagenet_classes()
+    assert weights.input is not None
+    assert weights.input.width == 176
+    assert weights.notes == ("the weights have 1,000 outputs and do not say of what: ImageNet's classes are assumed",)
+
+
+@pytest.mark.parametrize("names", [["ant"], ["ant", "ant"], ["a", "b", "c"]])
+def test_names_that_cannot_be_those_of_the_outputs_are_not_used(names, tmp_path):
+    weights = read(folder(tmp_path / "hub", {"label_names": names}))
+    assert weights.classes is None
+    assert weights.notes[0].startswith(f"the {len(names)} label_names of its config.json are not used: there are 2")
+
+
+@pytest.mark.parametrize(
+    "change", [{"mean": [0.5]}, {"input_size": [3, 160]}, {"std": [0, 0, 0]}, {"crop_pct": "all"}, {"mean": None}]
+)
+def test_a_config_without_sense_is_said(change, tmp_path):
+    path = folder(tmp_path / "hub", {"pretrained_cfg": {**CONFIG["pretrained_cfg"], **change}})
+    with pytest.raises(CheckpointError, match=r"the config\.json of .*hub' cannot be understood: "):
+        read(path)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A published name whose file is made here."""
+    file = tmp_path / "made.th"
+    torch.save({"state_dict": state_of("resnet20", key_map="cifar")}, file)
+    entry = dataclasses.replace(
+        PUBLISHED["resnet20:cifar10"],
+        url="http://127.0.0.1:1/resnet20.th",
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )
+    monkeypatch.setitem(PUBLISHED, entry.name, entry)
+    return entry, file
+
+
+def test_a_file_is_known_by_its_sum(published, tmp_path):
+    entry, file = published
+    weights = read(file)
+    kind, known = weights.recognized.split(", ")
+    assert kind == "a cifar state dict of a ResNet for CIFAR-10"
+    assert known == "by its sha256 resnet20:cifar10 of akamaster/pytorch_resnet_cifar10"
+    assert weights.architecture == ARCHITECTURES["resnet20"]
+    assert (weights.classes, weights.input) == (entry.classes, entry.image_input())
+    torch.save({"state_dict": state_of("resnet20", key_map="cifar")}, tmp_path / "other.th")
+    assert read(tmp_path / "other.th").classes is None
+
+
+def test_a_published_name_is_read_from_a_mirror(published, tmp_path, monkeypatch):
+    entry, file = published
+    with pytest.raises(CheckpointError, match=r"resnet20:cifar10 is not on this machine; plusx weights fetch resnet20"):
+        read(entry.name, download=False)
+    with pytest.raises(CheckpointError, match="could not download"):
+        read(entry.name)
+    (tmp_path / "mirror").mkdir()
+    shutil.copy(file, tmp_path / "mirror" / entry.file)
+    monkeypatch.setenv("PLUSX_MIRROR", str(tmp_path / "mirror"))
+    weights = read(entry.name)
+    assert weights.origin == "resnet20:cifar10"
+    assert weights.recognized.endswith(", resnet20:cifar10 of akamaster/pytorch_resnet_cifar10")
+    assert weights.classes == entry.classes
+    assert read(entry.name, download=False).classes == entry.classes
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "why"),
+    [
+        ("resnet50", UsageError, "'resnet50' does not say which weights are meant; for 'resnet50' there are"),
+        ("resnet50:imagenet1k-v9", UsageError, "no published weights are called 'resnet50:imagenet1k-v9'"),
+        ("none.pth", CheckpointError, r"'none\.pth' cannot be read: No such file"),
+    ],
+)
+def test_what_is_nowhere_is_said(name, error, why):
+    with pytest.raises(error, match=why):
+        read(name)
+
+
+def test_a_file_of_a_name_wins_over_the_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(state_of("resnet20", key_map="cifar"), Path("resnet50:imagenet1k-v2"))
+    assert read("resnet50:imagenet1k-v2").candidates == ("resnet20",)
