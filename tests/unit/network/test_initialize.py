@@ -1,5 +1,6 @@
 """Initial weights have the papers' spread and come from torch's global random stream."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,16 +10,19 @@ from plusx.network import layers
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
 from plusx.network.initialize import initialize
+from plusx.network.layers import Axes
 
 
 @pytest.mark.parametrize(("channels_in", "channels_out", "size"), [(64, 64, 3), (256, 64, 1), (3, 64, 7)])
-def test_convolutions_keep_the_scale_of_gradients(channels_in, channels_out, size):
-    conv = layers.conv(channels_in, channels_out, size)
-    torch.manual_seed(0)
+@pytest.mark.parametrize("dims", [1, 2])
+def test_convolutions_keep_the_scale_of_gradients(channels_in, channels_out, size, dims):
+    conv = Axes(dims).conv(channels_in, channels_out, size, bias=True)
     initialize(conv)
-    expected = math.sqrt(2 / (size**2 * channels_out))
-    assert conv.weight.std().item() == pytest.approx(expected, rel=0.05)
-    assert abs(conv.weight.mean().item()) < expected / 20
+    expected = math.sqrt(2 / (size**dims * channels_out))
+    spread = 4 / math.sqrt(2 * conv.weight.numel())
+    assert conv.weight.std().item() == pytest.approx(expected, rel=spread)
+    assert abs(conv.weight.mean().item()) < 4 * expected / math.sqrt(conv.weight.numel())
+    assert not conv.bias.any()
 
 
 def test_linear_layers_start_small_and_without_bias():
@@ -28,8 +32,9 @@ def test_linear_layers_start_small_and_without_bias():
     assert not linear.bias.any()
 
 
-def test_norms_start_as_standardization():
-    norm = layers.norm(8)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_norms_start_as_standardization(dims):
+    norm = Axes(dims).batch_norm(8)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     norm.running_mean.fill_(3)
@@ -46,3 +51,9 @@ def test_a_seed_gives_the_same_weights_again():
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_network_of_the_meta_device_is_left_alone():
+    with torch.device("meta"):
+        backbone = Backbone(dataclasses.replace(ARCHITECTURES["resnet20"], norm="fixup"))
+    assert all(parameter.is_meta for parameter in backbone.parameters())

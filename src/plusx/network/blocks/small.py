@@ -7,6 +7,7 @@ Shape letters: B batch, C channels, * spatial axes.
 
 from torch import Tensor, nn
 
+from plusx.network import layers
 from plusx.network.blocks.block import Block
 from plusx.network.parts import Parts
 
@@ -81,7 +82,8 @@ class Tutorial(Block):
     @classmethod
     def finish(cls, channels: int, parts: Parts) -> nn.Module:  # noqa: ARG003 - the family's signature
         """Return the activation and the 2x2 max-pool before the head."""
-        return nn.Sequential(parts.activation(), parts.axes.max_pool(2, stride=2))
+        # Not in place: where the last stage has blocks, their own activation's gradient needs its output.
+        return nn.Sequential(layers.Activation(), parts.axes.max_pool(2, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
