@@ -12,7 +12,9 @@ from typing import Any
 from plusx.errors import UsageError
 from plusx.network.architectures import Architecture
 from plusx.network.backbone import Network
+from plusx.weights.fetch import local_copy
 from plusx.weights.fit import adapted_input, fit
+from plusx.weights.published import find_published
 from plusx.weights.read import BEST, sha256_of
 from plusx.weights.trained import Weights
 
@@ -97,10 +99,13 @@ def put_into(network: Network, weights: Weights, classes: Sequence[str]) -> Star
     said = fit(weights, network, tuple(classes))
     known = "" if weights.input else "they bring no preprocessing along: the data's own defaults stand"
     sentences = (*weights.notes, *said, *([known] if known else []))
-    return Start(weights.origin, _sha256(Path(weights.origin).expanduser()), weights.recognized, sentences)
+    return Start(weights.origin, _sha256(weights.origin), weights.recognized, sentences)
 
 
-def _sha256(path: Path) -> str:
-    """Of a file, or of a run's best weights; "" of a name or of another folder."""
+def _sha256(origin: str) -> str:
+    """Of a file, of a run's best weights, or of the file that a name stands for; "" of another folder."""
+    path = Path(origin).expanduser()
+    if not path.exists():
+        return sha256_of(file) if (file := local_copy(find_published(origin))) else ""
     file = path / BEST if path.is_dir() else path
     return sha256_of(file) if file.is_file() else ""

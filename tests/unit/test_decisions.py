@@ -8,10 +8,12 @@ from plusx.decisions import changes_by_hand, decide, halves_single_pixels
 from plusx.defaults import DataFacts
 from plusx.device import Device
 from plusx.errors import UsageError
+from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
 from plusx.plan import request
 from plusx.preparation import Prepared
+from plusx.weights.trained import Weights
 
 DEVICE = Device("cpu", "bfloat16", channels_last=True, threads=2)
 
@@ -114,3 +116,30 @@ def test_overfitting_keeps_the_batch_and_the_rate_that_the_whole_data_had():
     _, plan, _ = decide(request("digits", options={"overfit_batches": 1}), whole(), DEVICE)
     assert plan.recipe.batch_size == plain_plan.recipe.batch_size
     assert plan.recipe.learning_rate == plain_plan.recipe.learning_rate
+
+
+def test_what_the_weights_bring_is_no_change_by_hand():
+    look = ImageInput(8, 8, 1, (0.3,), (0.4,))
+    weights = Weights("some.pth", "a state dict", {}, ARCHITECTURES["resnet32"], None, look)
+    asked = request("digits", options={"weights": "some.pth", "crop_fraction": 0.9})
+    assert changes_by_hand(asked, prepared(), weights) == "crop_fraction 0.9 (1.0)"
+    _, plan, notes = decide(asked, prepared(), DEVICE, weights)
+    assert (plan.architecture.name, plan.input.mean) == ("resnet32", (0.3,))
+    assert not any("no trained weights" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({"recipe": "finetune"}, True), ({"freeze": "stem"}, True), ({"recipe": "photos"}, False)]
+)
+def test_freezing_new_weights_is_warned_of(options, told):
+    _, _, notes = decide(request("digits", options=options), prepared(), DEVICE)
+    assert any("there are no trained weights in them" in note for note in notes) is told
+
+
+def test_a_file_of_weights_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "some.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    weights = Weights("some.pth", "a state dict", {}, ARCHITECTURES["resnet32"])
+    for given, kept in (("some.pth", str(tmp_path / "some.pth")), ("resnet18:default", "resnet18:default")):
+        _, plan, _ = decide(request("digits", options={"weights": given}), prepared(), DEVICE, weights)
+        assert plan.run.weights == kept

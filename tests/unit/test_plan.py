@@ -9,8 +9,11 @@ import yaml
 from plusx.api import TrainOptions
 from plusx.defaults import DataFacts
 from plusx.errors import UsageError
+from plusx.inputs.image import ImageInput
+from plusx.network.architectures import ARCHITECTURES
 from plusx.plan import NOT_OPTIONS, PARTS, Plan, Run, part_of, read_config, request, resolve
 from plusx.training.recipe import RECIPES
+from plusx.weights.trained import Weights
 
 DIGITS = DataFacts(1437, 1, 8, 8, one_size=True, classes=("0", "1", "猫"))
 PHOTOS = DataFacts(900, 3, 300, 400, one_size=False, classes=("no", "yes"))
@@ -74,6 +77,9 @@ VALUES = {
     "label_smoothing": 0.05,
     "shortcut": "projection_always",
     "zero_init_residual": True,
+    "norm": "fixup",
+    "dropout": 0.15,
+    "stochastic_depth": 0.25,
 }
 PHOTO_VALUES = VALUES | {
     "recipe": "small",
@@ -161,7 +167,12 @@ def test_channels_go_to_input_and_network_alike():
 
 def test_another_model_changes_the_architecture_only():
     difference = changed(plan_for(), plan_for(model="resnet32"))
-    assert difference == {"run.model": "resnet32", "architecture.name": "resnet32", "architecture.depths": [5, 5, 5]}
+    assert difference == {
+        "run.model": "resnet32",
+        "architecture.name": "resnet32",
+        "architecture.depths": [5, 5, 5],
+        "architecture.published": ARCHITECTURES["resnet32"].published,
+    }
 
 
 def test_another_recipe_brings_its_fields_and_its_maps():
@@ -282,7 +293,7 @@ def test_classes_are_those_of_the_data_whatever_a_config_says(tmp_path):
         ({"recipe": "smal"}, r"no recipe is called 'smal'; did you mean 'small'"),
         ({"optimizer": "sdg"}, r"no optimizer is called 'sdg'; did you mean 'sgd'"),
         ({"schedule": "cosin"}, r"no schedule is called 'cosin'; did you mean 'cosine'"),
-        ({"shortcut": "D"}, r"no shortcut is called 'D'"),
+        ({"shortcut": "E"}, r"no shortcut is called 'E'"),
         ({"epochs": 0}, r"epochs is 0, but must be a whole number of at least 1"),
         ({"epochs": 2.5}, r"recipe.epochs is 2.5, but must be a whole number"),
         ({"epochs": math.inf}, r"recipe.epochs is inf, but must be a whole number"),
@@ -392,3 +403,46 @@ def test_to_dict_is_plain():
     values = plan_for("photos").to_dict()
     assert plain(values) == values
     assert list(values) == ["run", "architecture", "input", "task", "recipe"]
+
+
+LOOK = ImageInput(40, 48, 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), fit="stretch", crop_fraction=0.8)
+WEIGHTS = Weights(
+    "some.pth", "a state dict", {}, dataclasses.replace(ARCHITECTURES["resnet32"], dropout=0.25), None, LOOK
+)
+
+
+def with_weights(name="photos", config=None, **options):
+    asked = request(name, config=config, options={"weights": "some.pth", **options})
+    return resolve(asked, FACTS[name], ((0.5,) * FACTS[name].channels,) * 2, WEIGHTS)
+
+
+def test_weights_bring_their_architecture_preprocessing_and_recipe():
+    plan = with_weights()
+    assert plan.architecture == WEIGHTS.architecture
+    assert (plan.run.model, plan.run.recipe, plan.recipe.name) == ("resnet32", "finetune", "finetune")
+    look = plan.input
+    assert (look.height, look.width, look.mean, look.deviation) == (40, 48, LOOK.mean, LOOK.deviation)
+    assert (look.fit, look.crop_fraction) == ("stretch", 0.8)
+    assert look.random_resized_crop
+
+
+def test_recipe_config_and_options_win_over_weights(tmp_path, monkeypatch):
+    recipe = dataclasses.replace(RECIPES["finetune"], input={"crop_fraction": 0.7, "fit": "crop", "height": 33})
+    monkeypatch.setitem(RECIPES, "finetune", recipe)
+    plan = with_weights(config=write(tmp_path, input={"fit": "stretch", "height": 35}), height=37)
+    assert (plan.input.crop_fraction, plan.input.fit, plan.input.height, plan.input.width) == (0.7, "stretch", 37, 48)
+
+
+def test_another_recipe_may_be_named_with_weights():
+    assert with_weights(recipe="photos").recipe == plan_for("photos", recipe="photos").recipe
+
+
+def test_weights_of_color_images_are_given_gray_ones():
+    plan = with_weights("digits")
+    assert plan.architecture.channels_in == plan.input.channels == 1
+    assert plan.input.mean == pytest.approx((0.2,))
+
+
+def test_a_network_cannot_be_frozen_beyond_its_stages():
+    with pytest.raises(UsageError, match="expected none, stem, a number of stages from 1 to 3, or backbone"):
+        with_weights(freeze="4")
