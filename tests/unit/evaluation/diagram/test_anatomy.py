@@ -111,6 +111,25 @@ def test_a_new_block_draws_itself():
     assert words(block.steps) == [*words(block.branch), "relu"]
 
 
+class Gated(nn.Module):
+    """A block whose sum is multiplied by a gate, which is no way around it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.gate = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        y = x + self.conv(x)
+        return y * self.gate(y).sigmoid()
+
+
+def test_a_product_of_two_tensors_is_no_sum():
+    block = anatomy_of(Gated())
+    assert (block.join, block.shortcut, block.after) == ("sum", (), ())
+    assert words(block.branch) == ["3x3 conv, 3"]
+
+
 class Fickle(nn.Module):
     """A block whose way depends on its numbers, which symbols do not have."""
 

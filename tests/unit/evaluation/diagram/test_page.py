@@ -96,6 +96,8 @@ def test_dense_blocks_concatenate():
     drawing = drawn("densenet121")
     assert "shortcut: the identity, concatenated" in texts(drawing)
     assert "concatenate" in texts(drawing)
+    assert [box.words for box in boxes(drawing) if box.radius == 9] == ["c"]
+    assert [box.words for box in boxes(drawn("resnet18")) if box.radius == 9] == ["+", "+"]
     assert not any(arc.dashed for arc in arcs(drawing))
 
 
