@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from PIL import Image
 
 from plusx.assessment import evaluate, reading_workers
@@ -14,6 +15,7 @@ from plusx.data.split import write_splits
 from plusx.errors import CheckpointError, DataError, UsageError
 from plusx.events import Noted, Section, result_of
 from plusx.inputs.image import ImageInput
+from plusx.network.architectures import ARCHITECTURES
 from plusx.plan import Plan, Run
 from plusx.predict import Predictor
 from plusx.run_folder import RunFolder
@@ -309,3 +311,63 @@ def test_the_input_of_the_checkpoint_is_used_and_no_other(run, tmp_path):
     other.save(run / "weights" / "best.safetensors")
     after = result_of(evaluate(run)).evaluation.predictions.probabilities
     assert np.abs(before - after).max() > 0.01
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Foreign weights of a small network on gray images, whose three classes have no names."""
+    state = {key: value.clone() for key, value in tiny.checkpoint().weights.items()}
+    torch.save(state, tmp_path / "w.pth")
+    return tmp_path / "w.pth"
+
+
+@pytest.fixture
+def tiny_is_known(monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "tiny", dataclasses.replace(tiny.ARCHITECTURE, channels_in=3))
+
+
+@pytest.mark.usefixtures("tiny_is_known")
+def test_weights_of_an_architecture_are_scored(data, numbered):
+    found, events = with_events(evaluate("tiny", data, weights=numbered))
+    assert found.checkpoint == f"tiny with {numbered}"
+    assert found.folder is None
+    assert found.evaluation.samples == 27
+    assert found.evaluation.predictions.classes == tuple(sorted(tiny.CLASSES))
+    assert [text for text in warnings(events) if "have no names" in text] == [
+        f"the 3 classes of the weights have no names: those of {data} are assumed, in order"
+    ]
+    assert any("stand alone: whether it was trained on these samples is not known" in text for text in warnings(events))
+    assert found.to_dict()["checkpoint"] == f"tiny with {numbered}"
+
+
+@pytest.mark.usefixtures("tiny_is_known")
+def test_weights_without_names_need_data_with_as_many_classes(data, numbered, tmp_path):
+    for number in range(3):
+        (data / "fourth").mkdir(exist_ok=True)
+        Image.fromarray(tiny.pixels(0, 999 + number)).save(data / "fourth" / f"{number}.png")
+    with pytest.raises(
+        DataError, match=r"the weights have 3 classes without names, and .* has 4; weights without names"
+    ):
+        result_of(evaluate("tiny", data, weights=numbered))
+
+
+@pytest.mark.usefixtures("tiny_is_known")
+def test_weights_alone_have_no_split_of_their_own(numbered):
+    with pytest.raises(DataError, match=r"'tiny with .*w\.pth' is not in a run's folder.*; name a source to score"):
+        result_of(evaluate("tiny", weights=numbered))
+
+
+def test_classes_of_imagenet_are_matched_by_id_or_name(tmp_path):
+    classes = ("tench", "goldfish", "hen")
+    tiny_checkpoint = tiny.checkpoint()
+    dataclasses.replace(tiny_checkpoint, task=dataclasses.replace(tiny.TASK, classes=classes)).save(
+        tmp_path / "x.safetensors"
+    )
+    for name, target in (("n01443537", 1), ("Tench", 0), ("hen", 2)):
+        (tmp_path / "fish" / name).mkdir(parents=True)
+        Image.fromarray(tiny.pixels(0, target)).save(tmp_path / "fish" / name / "0.png")
+    found = result_of(evaluate(tmp_path / "x.safetensors", tmp_path / "fish"))
+    predictions = found.evaluation.predictions
+    assert predictions.classes == classes
+    targets = dict(zip(predictions.names, predictions.targets.tolist(), strict=True))
+    assert targets == {"n01443537/0.png": 1, "Tench/0.png": 0, "hen/0.png": 2}
