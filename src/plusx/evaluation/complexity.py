@@ -110,7 +110,7 @@ def calls_of(network: nn.Module, shape: tuple[int, ...]) -> list[Call]:
         channels, *sides = shape
         raise UsageError(
             f"an image of {channels} channels and {'x'.join(map(str, sides))} pixels does not fit the network; "
-            "give an image with the network's own number of channels, and with at least one pixel a side"
+            "give an image with the network's own number of channels, large enough for every stage to halve it"
         ) from error
     finally:
         for hook in hooks:

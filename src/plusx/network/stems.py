@@ -72,7 +72,7 @@ class DeepStem(Stem):
 
     def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
         super().__init__(channels_in, channels, parts)
-        narrow = channels // 2
+        narrow = max(1, channels // 2)
         self.conv1 = parts.conv(channels_in, narrow, 3, stride=2)
         self.norm1 = parts.norm(narrow)
         self.conv2 = parts.conv(narrow, narrow, 3)
@@ -96,7 +96,7 @@ class StridedDeepStem(Stem):
 
     def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
         super().__init__(channels_in, channels, parts)
-        narrow = channels // 2
+        narrow = max(1, channels // 2)
         self.conv1 = parts.conv(channels_in, narrow, 3, stride=2)
         self.norm1 = parts.norm(narrow)
         self.conv2 = parts.conv(narrow, narrow, 3)

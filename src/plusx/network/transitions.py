@@ -77,7 +77,7 @@ class Dense(Transition):
 
     def __init__(self, channels_in: int, width: int, parts: Parts) -> None:
         super().__init__(channels_in, width, parts)
-        self.channels_out = int(channels_in * parts.compression)
+        self.channels_out = max(1, int(channels_in * parts.compression))
         self.norm = parts.norm(channels_in)
         self.activation = layers.activation_after(self.norm)
         self.conv = parts.conv(channels_in, self.channels_out, 1)

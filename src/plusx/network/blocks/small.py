@@ -89,5 +89,5 @@ class Tutorial(Block):
         """(B, channels_in, *) -> (B, width, */stride)."""
         y: Tensor = self.dropout(self.activation(self.norm1(self.conv1(x))))
         y = self.branch_end(self.activation(self.attention(self.norm2(self.conv2(y)))))
-        # Not in place: the activation's gradient needs its output.
-        return self.activation(y if self.shortcut is None else y + self.shortcut(x))
+        # Without a sum nothing is below zero. The sum is not in place: the activation's gradient needs its output.
+        return y if self.shortcut is None else self.activation(y + self.shortcut(x))
