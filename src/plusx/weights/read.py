@@ -152,9 +152,20 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
         raise CheckpointError(f"the config.json of {weights.origin!r} cannot be understood: {error}") from error
     if given:
         notes += _resizing(str(about.get("interpolation", "")))
+    called = str(config.get("architecture", "")).split(".")[0]
+    if called and weights.architecture and our_name(called) != weights.architecture.name:
+        notes += (
+            f"its config.json calls it {called}; its keys and shapes are those of {weights.architecture.name}, whose "
+            "answers differ where the other has layers without weights or another activation",
+        )
     return dataclasses.replace(
         weights, classes=classes or weights.classes, input=given or weights.input, notes=(*weights.notes, *notes)
     )
+
+
+def our_name(name: str) -> str:
+    """Return what plusx calls a network of timm's name: "wide_resnet50_2" is "wide50-2", "resnetv2_50" "preresnet50"."""
+    return name.replace("wide_resnet", "wide").replace("resnetv2_", "preresnet").replace("_", "-")
 
 
 def _resizing(interpolation: str) -> tuple[str, ...]:

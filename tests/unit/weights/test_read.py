@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from network_pairs import PAIRS
 from safetensors.torch import save_file
 
 from plusx.errors import CheckpointError, UsageError
@@ -19,7 +20,7 @@ from plusx.network.key_maps import KEY_MAPS
 from plusx.tasks.classification import ClassificationHead
 from plusx.weights.imagenet import imagenet_classes
 from plusx.weights.published import PUBLISHED
-from plusx.weights.read import IMAGENET_INPUT, read_weights
+from plusx.weights.read import IMAGENET_INPUT, our_name, read_weights
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +143,16 @@ def test_a_config_completes_imagenets_habits(tmp_path):
     assert weights.input is not None
     assert weights.input.width == 176
     assert weights.notes == ("the weights have 1,000 outputs and do not say of what: ImageNet's classes are assumed",)
+
+
+def test_a_network_that_timm_calls_otherwise_is_doubted(tmp_path):
+    (note,) = read(folder(tmp_path / "hub", {"architecture": "resnetblur18.mine"})).notes
+    assert note.startswith("its config.json calls it resnetblur18; its keys and shapes are those of resnet18, whose")
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.framework == "timm" and "(" not in pair.theirs])
+def test_timms_names_are_known(pair):
+    assert our_name(pair.theirs) == pair.ours
 
 
 @pytest.mark.parametrize("names", [["ant"], ["ant", "ant"], ["a", "b", "c"]])
