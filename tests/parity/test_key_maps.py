@@ -30,7 +30,7 @@ SLOW = {
     "timm-resnetv2_50",
     "timm-densenet121",
 }
-LOOKING = 2.0  # seconds, on a busy machine
+LOOKING = 2.0  # seconds of the processor
 
 
 CHOSEN = [pair for pair in PAIRS if pair.label in FAMILIES]
@@ -48,10 +48,10 @@ def test_every_family_is_among_the_pairs():
 def test_every_network_of_theirs_is_recognized(pair):
     with torch.device("meta"):
         theirs = pair.make(num_classes=1000).state_dict()
-    began = time.perf_counter()
+    began = time.process_time()
     state, key_map = in_our_keys(theirs, "theirs")
     assert [one.name for one in fitting(state, key_map)] == [pair.ours]
-    assert time.perf_counter() - began < LOOKING
+    assert time.process_time() - began < LOOKING
 
 
 @families

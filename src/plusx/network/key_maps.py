@@ -14,7 +14,7 @@ from functools import cache
 from torch import Tensor
 
 from plusx.errors import CheckpointError, UsageError, look_up
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 
 WRAPPERS = ("module.", "_orig_mod.")
 """What stands before all keys of a network that was saved as torch's DataParallel or torch.compile had wrapped it."""
@@ -221,6 +221,7 @@ KEY_MAPS: dict[str, KeyMap] = {
             "block": ("preactivation_basic", "preactivation_bottleneck"),
             "transition": ("in_block",),
             "stem": ("imagenet_bare",),
+            "shortcut": ("bare_projection",),
             "attention": ("none",),
             **FLAT,
         },

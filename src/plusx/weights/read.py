@@ -14,7 +14,8 @@ from plusx.checkpoint import Checkpoint
 from plusx.errors import CheckpointError, PlusxError
 from plusx.events import Event
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.architecture import Architecture
+from plusx.network.architectures import ARCHITECTURES
 from plusx.network.key_maps import KeyMap
 from plusx.tensor_file import HEADER
 from plusx.weights.fetch import fetch, local_copy
@@ -164,7 +165,7 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
 
 
 def our_name(name: str) -> str:
-    """Return what plusx calls a network of timm's name: "wide_resnet50_2" is "wide50-2", "resnetv2_50" "preresnet50"."""
+    """Return what plusx calls a network of timm's: "wide_resnet50_2" is "wide50-2", "resnetv2_50" is "preresnet50"."""
     return name.replace("wide_resnet", "wide").replace("resnetv2_", "preresnet").replace("_", "-")
 
 

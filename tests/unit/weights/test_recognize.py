@@ -55,10 +55,10 @@ def test_a_network_of_no_name_fits_none():
 
 def test_a_deep_network_is_recognized_quickly():
     state = state_of("resnet1202")
-    began = time.perf_counter()
+    began = time.process_time()
     (found,) = fitting(state, KEY_MAPS["cifar"])
     assert found.name == "resnet1202"
-    assert time.perf_counter() - began < 20  # about 1 s on an idle machine
+    assert time.process_time() - began < 5  # seconds of the processor; it takes about 1
 
 
 def test_depths_are_read_from_keys():
