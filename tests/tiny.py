@@ -8,7 +8,7 @@ from plusx.checkpoint import Checkpoint
 from plusx.data import Sample
 from plusx.data.batches import Batches
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.backbone import Backbone, Network
 from plusx.tasks.classification import Classification
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from plusx.api import evaluate, load, model, resume, train
     from plusx.checkpoint import Checkpoint
     from plusx.errors import CheckpointError, DataError, PlusxError, Stopped, StorageError, UsageError
-    from plusx.network.architectures import ARCHITECTURES, Architecture
+    from plusx.network.architecture import Architecture
+    from plusx.network.architectures import ARCHITECTURES
     from plusx.predict import Answer, Predictor
     from plusx.training.recipe import RECIPES, Recipe
 
@@ -41,7 +42,7 @@ __all__ = [
 
 HOMES = {
     "ARCHITECTURES": "plusx.network.architectures",
-    "Architecture": "plusx.network.architectures",
+    "Architecture": "plusx.network.architecture",
     "Answer": "plusx.predict",
     "Checkpoint": "plusx.checkpoint",
     "CheckpointError": "plusx.errors",

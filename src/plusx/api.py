@@ -12,7 +12,8 @@ from plusx.assessment import Assessment
 from plusx.device import choose_device
 from plusx.errors import look_up
 from plusx.events import result_of
-from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.architecture import Architecture
+from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone, Network
 from plusx.plan import coerced, request
 from plusx.predict import Predictor

@@ -16,7 +16,7 @@ from torch import Tensor
 from plusx.errors import CheckpointError, PlusxError
 from plusx.inputs import INPUTS
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.backbone import Backbone, Network
 from plusx.tasks import TASKS
 from plusx.tasks.classification import Classification

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from plusx.inputs.image import Facts
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 
 SMALL = 64  # pixels; up to here a network with the 3x3 stem is right, and images keep their own size
 PHOTO_SIZES = (64, 128, 224)

@@ -16,7 +16,8 @@ from plusx.coercion import coerced_fields
 from plusx.defaults import DataFacts, defaults_for
 from plusx.errors import UsageError, look_up, near_misses
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import ARCHITECTURES, Architecture, shortcut_named
+from plusx.network.architecture import Architecture, shortcut_named
+from plusx.network.architectures import ARCHITECTURES
 from plusx.start import architecture_for, look_of
 from plusx.tasks.classification import Classification
 from plusx.training.freezing import frozen_parts

@@ -179,9 +179,10 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _frozen(recipe: Recipe) -> list[tuple[str, str]]:
     """Say what is not trained, or later, or more slowly; nothing where all is trained alike."""
-    number = recipe.freeze.isdecimal()
-    said = [f"{'the stem and stages 1 to ' if number else ''}{recipe.freeze} for the whole run"]
-    said = said if recipe.freeze != "none" else []
+    named = {"1": "the stem and stage 1"}.get(recipe.freeze, recipe.freeze)
+    if named.isdecimal():
+        named = f"the stem and stages 1 to {recipe.freeze}"
+    said = [] if recipe.freeze == "none" else [f"{named} for the whole run"]
     if recipe.head_epochs and recipe.freeze != "backbone":
         said.append(f"all but the head for the first {recipe.head_epochs:g} epochs")
     if recipe.frozen_norms:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plusx.errors import UsageError
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.backbone import Network
 from plusx.weights.fetch import local_copy
 from plusx.weights.fit import adapted_input, fit

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.architecture import Architecture
+from plusx.network.architectures import ARCHITECTURES
 from plusx.network.attention import ATTENTION
 from plusx.network.backbone import Backbone, strides_of
 from plusx.network.blocks import BLOCKS
@@ -103,7 +104,7 @@ def rounded(sides: tuple[int, ...], stride: int, *, up: bool) -> tuple[int, ...]
     return tuple(-(-side // stride) if up else side // stride for side in sides)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from(SMALL), st.integers(1, 5), st.data())
 def test_named_networks(name, channels_in, data):
     architecture = dataclasses.replace(ARCHITECTURES[name], channels_in=channels_in)
@@ -116,6 +117,8 @@ def test_named_networks(name, channels_in, data):
 def test_networks_of_any_parts(architecture, data):
     # What rounds down needs a pixel left at the end; what rounds up has it always.
     up = architecture.transition == "in_block" and architecture.block != "tutorial"
+    if architecture.shortcut == "pooled" and architecture.dims == 3:
+        up = False  # torch has no mean over windows larger than a volume, though over those larger than an image
     smallest = 1 if up else strides_of(architecture)[-1]
     check(architecture, tuple(data.draw(st.integers(smallest, smallest + 20)) for _ in range(architecture.dims)))
 

@@ -10,6 +10,7 @@ from plusx import reporting
 from plusx.data import Rejected
 from plusx.device import Device
 from plusx.result import Result
+from plusx.start import Start
 from plusx.training.loop import Diverged
 
 
@@ -48,6 +49,40 @@ def test_the_first_screen_tells_data_network_and_training(data):
 
 def test_a_split_that_the_source_calls_val_is_told_once(data):
     assert screen(dataclasses.replace(data, test_name="val"))["Data", "samples"] == "12 train, 3 validation, 6 val"
+
+
+@pytest.mark.parametrize(
+    ("changes", "frozen", "rates"),
+    [
+        ({}, None, None),
+        ({"freeze": "stem"}, "stem for the whole run", None),
+        ({"freeze": "1"}, "the stem and stage 1 for the whole run", None),
+        ({"freeze": "2"}, "the stem and stages 1 to 2 for the whole run", None),
+        ({"freeze": "backbone", "head_epochs": 2}, "backbone for the whole run", None),
+        ({"head_epochs": 1.5}, "all but the head for the first 1.5 epochs", None),
+        ({"frozen_norms": True}, "the norms' statistics", None),
+        ({"rate_decay": 0.5}, None, "each part towards the image 0.5 times the one after it"),
+    ],
+)
+def test_what_is_not_trained_or_more_slowly_is_told(data, changes, frozen, rates):
+    rows = screen(data, **changes)
+    assert rows.get(("Training", "frozen")) == frozen
+    assert rows.get(("Training", "rates")) == rates
+
+
+def test_the_weights_that_a_run_starts_from_are_told(data):
+    start = Start("some.pth", "0123", "a state dict", ("one sentence", "another"))
+    (section,) = [
+        one
+        for one in reporting.first_screen(
+            plan_of(), data, network(), tiny.batches(), Device(), ("expected", "1 s"), start=start
+        )
+        if one.title == "Weights"
+    ]
+    assert section.rows == (
+        ("origin", "some.pth"), ("recognized", "a state dict"), ("sha256", "0123"), ("", "one sentence"),
+        ("", "another"),
+    )  # fmt: skip
 
 
 def test_unequal_classes_and_files_that_were_set_aside_are_told(data):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from plusx.cli.console import Screen
 from plusx.cli.listing import millions
 from plusx.events import Noted
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 
 if TYPE_CHECKING:
     from plusx.evaluation.layer_table import Row

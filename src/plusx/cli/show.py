@@ -9,7 +9,8 @@ from plusx.cli.layers import draw, input_words, show_table, table_values
 from plusx.cli.listing import list_architectures
 from plusx.cli.options import OutputOptions, group, option
 from plusx.errors import UsageError, look_up
-from plusx.network.architectures import ARCHITECTURES, Architecture, paper_classes, shortcut_named
+from plusx.network.architecture import Architecture, shortcut_named
+from plusx.network.architectures import ARCHITECTURES, paper_classes
 
 NO_OUTPUT = OutputOptions()
 SUFFIXES = (".svg", ".png")

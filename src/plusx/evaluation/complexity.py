@@ -21,7 +21,8 @@ from torch.func import functional_call
 
 from plusx.errors import UsageError
 from plusx.network import architectures, layers
-from plusx.network.architectures import ARCHITECTURES, Architecture, paper_classes
+from plusx.network.architecture import Architecture
+from plusx.network.architectures import ARCHITECTURES, paper_classes
 from plusx.network.backbone import Backbone, Network
 from plusx.storage import write_bytes
 from plusx.tasks.classification import Classification

@@ -9,7 +9,7 @@ from torch import nn
 
 from plusx.evaluation.complexity import Call, calls_of, cost, meta_network, parameters_of
 from plusx.network import layers
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.attention import EfficientChannelAttention, SqueezeExcite
 from plusx.network.backbone import branch_convolutions
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plusx.errors import UsageError, look_up
 from plusx.network import layers
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.attention import ATTENTION
 from plusx.network.blocks import BLOCKS, Block
 from plusx.network.initialize import initialize, zero_residual_branches

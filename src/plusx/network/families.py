@@ -16,8 +16,8 @@ SENET = "Hu et al. 2017, arXiv:1709.01507"
 TRICKS = "He et al. 2018, arXiv:1812.01187"
 ECANET = "Wang et al. 2019, arXiv:1910.03151"
 RESNET_RS = "Bello et al. 2021, arXiv:2103.07579"
-PAGE = "D. Page 2018, How to train your ResNet, part 4, after He et al. 2015, arXiv:1512.03385"
-TUTORIAL = "a tutorial's network for MNIST, after He et al. 2015, arXiv:1512.03385, section 3.1"
+PAGE = "D. Page 2018, How to train your ResNet, part 4; He et al. 2015, arXiv:1512.03385, section 3.1"
+TUTORIAL = "A tutorial's network for MNIST; He et al. 2015, arXiv:1512.03385, section 3.1"
 
 IMAGENET_WIDTHS = (64, 128, 256, 512)
 CIFAR_WIDTHS = (16, 32, 64)
@@ -77,12 +77,22 @@ def preactivation(depth: int, published: str = "") -> Architecture:
     """Return a pre-activation network for ImageNet (arXiv:1603.05027, section 5 and table 5)."""
     block = "preactivation_basic" if depth < 50 else "preactivation_bottleneck"
     return imagenet(
-        depth, IDENTITY, published, "preresnet", stem="imagenet_bare", block=block, shortcut="bare_projection"
+        depth,
+        f"{IDENTITY}, table 5",
+        published,
+        "preresnet",
+        stem="imagenet_bare",
+        block=block,
+        shortcut="bare_projection",
     )
 
 
 def cifar_preactivation(
-    depth: int, published: str = "", paper: str = IDENTITY, kind: str = "preresnet", attention: str = "none"
+    depth: int,
+    published: str = "",
+    paper: str = f"{IDENTITY}, table 4",
+    kind: str = "preresnet",
+    attention: str = "none",
 ) -> Architecture:
     """Return a pre-activation network for CIFAR (arXiv:1603.05027, tables 3 and 4), of bottlenecks from 164 on."""
     basic = depth < 164
@@ -101,7 +111,9 @@ def cifar_preactivation(
 def resnext(depth: int, groups: int, width: int, published: str = "", kind: str = "resnext") -> Architecture:
     """Return a ResNeXt for ImageNet (arXiv:1611.05431, table 1)."""
     name = f"{kind}{{}}-{groups}x{width}d"
-    attention, paper = ("squeeze_excite", SENET) if kind == "seresnext" else ("none", RESNEXT)
+    attention, paper = (
+        ("squeeze_excite", f"{SENET}, table 2") if kind == "seresnext" else ("none", f"{RESNEXT}, table 1")
+    )
     return imagenet(depth, paper, published, name, groups=groups, width_per_group=width, attention=attention)
 
 
@@ -109,7 +121,7 @@ def cifar_resnext(groups: int, width: int, published: str) -> Architecture:
     """Return a ResNeXt-29 for CIFAR (arXiv:1611.05431, section 5.3)."""
     return Architecture(
         f"resnext29-{groups}x{width}d",
-        RESNEXT,
+        f"{RESNEXT}, section 5.3",
         "small",
         "bottleneck",
         (3, 3, 3),
@@ -126,7 +138,7 @@ def wide(depth: int, factor: int, published: str = "") -> Architecture:
     """Return a wide residual network for CIFAR, WRN-depth-factor, of 6n + 4 layers (arXiv:1605.07146, table 1)."""
     return Architecture(
         f"wrn{depth}-{factor}",
-        WIDE,
+        f"{WIDE}, table 1",
         "small_bare",
         "preactivation_basic",
         ((depth - 4) // 6,) * 3,
@@ -139,10 +151,10 @@ def wide(depth: int, factor: int, published: str = "") -> Architecture:
 
 
 def resnet_rs(depth: int, image_size: int, published: str) -> Architecture:
-    """Return a ResNet-RS (arXiv:2103.07579, table 8): ResNet-D without max-pool, with squeeze-and-excitation."""
+    """Return a ResNet-RS (arXiv:2103.07579, sections 4 and 6): ResNet-D without max-pool, with squeeze-and-excitation."""
     return Architecture(
         f"resnetrs{depth}",
-        RESNET_RS,
+        f"{RESNET_RS}, section 6",
         "deep_strided",
         "bottleneck",
         RESNET_RS_DEPTHS[depth],
@@ -159,7 +171,7 @@ def densenet(depth: int, published: str, growth: int = 32) -> Architecture:
     """Return a DenseNet-BC for ImageNet (arXiv:1608.06993, table 1)."""
     return Architecture(
         f"densenet{depth}",
-        DENSENET,
+        f"{DENSENET}, table 1",
         "imagenet",
         "dense_bottleneck",
         DENSENET_DEPTHS[depth],
@@ -177,7 +189,7 @@ def cifar_densenet(depth: int, growth: int, published: str, *, compressed: bool 
     layers = (depth - 4) // (6 if compressed else 3)
     return Architecture(
         f"densenet{'bc' if compressed else ''}{depth}-{growth}",
-        DENSENET,
+        f"{DENSENET}, table 2",
         "small_bare",
         "dense_bottleneck" if compressed else "dense_basic",
         (layers,) * 3,

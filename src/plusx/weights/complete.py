@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from plusx.checkpoint import Checkpoint
 from plusx.errors import CheckpointError
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.tasks.classification import Classification
 from plusx.weights.fit import adapted_input, refuse_misfit
 from plusx.weights.published import IMAGENET_DEVIATION, IMAGENET_MEAN

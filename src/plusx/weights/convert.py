@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from plusx.errors import UsageError
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.key_maps import FRAMEWORKS, key_map_for
 from plusx.storage import write_bytes
 from plusx.weights.complete import architecture_of, checkpoint_of

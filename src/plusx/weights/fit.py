@@ -11,7 +11,7 @@ from torch import Tensor
 
 from plusx.errors import CheckpointError
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.backbone import Network
 from plusx.weights.imagenet import imagenet_index
 from plusx.weights.recognize import differences

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from plusx.errors import CheckpointError
-from plusx.network.architectures import ARCHITECTURES, Architecture
+from plusx.network.architecture import Architecture
+from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
 from plusx.network.key_maps import KEY_MAPS, KeyMap, wrapper_of
 from plusx.weights.trained import COUNTER, first_convolution

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 
 HEAD_WEIGHT = "head.linear.weight"
 HEAD_BIAS = "head.linear.bias"

@@ -11,7 +11,7 @@ from PIL import Image
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
 from plusx.inputs.image import ImageInput
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 from plusx.network.backbone import Backbone, Network
 from plusx.tasks.classification import Classification
 

@@ -9,13 +9,12 @@ import sys
 import pytest
 
 from plusx.errors import UsageError
-from plusx.network.architecture import SHORTCUT_NAMES, shortcut_named
+from plusx.network.architecture import SHORTCUT_NAMES, Architecture, shortcut_named
 from plusx.network.architectures import (
     ARCHITECTURES,
     NAMED,
     SMALL_IMAGE,
     SMALL_IMAGE_TWINS,
-    Architecture,
     paper_classes,
     small_image_twin,
     stem_warning,

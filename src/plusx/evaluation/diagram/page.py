@@ -14,7 +14,7 @@ from plusx.evaluation.diagram.column import Column, Group, Size, column_of
 from plusx.evaluation.diagram.drawing import Box, Drawing, Line
 from plusx.evaluation.diagram.panels import draw_panels
 from plusx.evaluation.diagram.sheet import BOX, LETTER, PLAIN, SOFT, Sheet, colors
-from plusx.network.architectures import Architecture
+from plusx.network.architecture import Architecture
 
 SAMPLES = {1: "signal", 2: "image", 3: "volume"}  # by spatial axes
 MARGIN = 28
