@@ -117,7 +117,6 @@ MILLIONS = [
       ((20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7"), (1202, "19.4"))),
     ("preresnet110", "1.7", "arXiv:1605.07146"),
     ("preresnet164", "1.7", "arXiv:1605.07146"),
-    ("resnet164", "1.7", "arXiv:1608.06993, table 2"),
     ("wrn40-1", "0.6", "arXiv:1605.07146"),
     ("wrn40-2", "2.2", "arXiv:1605.07146"),
     ("wrn40-4", "8.9", "arXiv:1605.07146"),
@@ -146,7 +145,6 @@ MILLIONS = [
 # Counted with their norms and biases these are 0.1 larger than printed; without them they are as printed.
 MILLIONS_OF_WEIGHTS = [
     ("preresnet1001", "10.2", "arXiv:1605.07146"),
-    ("resnet1001", "10.2", "arXiv:1608.06993, table 2"),
     ("resnext29-16x64d", "68.1", "arXiv:1611.05431"),
 ]
 

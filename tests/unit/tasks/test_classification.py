@@ -5,8 +5,10 @@ import tiny
 import torch
 
 from plusx.errors import DataError, UsageError
+from plusx.network.architectures import ARCHITECTURES
+from plusx.network.backbone import Backbone
 from plusx.tasks import TASKS
-from plusx.tasks.classification import Classification
+from plusx.tasks.classification import Classification, ClassificationHead
 
 
 def test_the_head_is_the_mean_of_the_last_feature_map_and_one_linear_layer():
@@ -15,6 +17,24 @@ def test_the_head_is_the_mean_of_the_last_feature_map_and_one_linear_layer():
     expected = features[-1].mean((2, 3)) @ network.head.linear.weight.T + network.head.linear.bias
     torch.testing.assert_close(network.head(features), expected)
     assert network.head(features).shape == (2, 3)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_the_head_pools_as_it_is_told_in_any_number_of_axes(pooling, dims):
+    head = ClassificationHead(4, 3, pooling)
+    features = [torch.zeros(1), torch.randn(2, 4, *(5, 3, 2)[:dims])]
+    axes = tuple(range(2, 2 + dims))
+    pooled = features[-1].mean(axes) if pooling == "mean" else features[-1].amax(axes)
+    torch.testing.assert_close(head(features), pooled @ head.linear.weight.T + head.linear.bias)
+
+
+def test_a_backbones_head_pools_as_its_architecture_says():
+    for name in ("resnet9", "resnet20"):
+        with torch.device("meta"):
+            backbone = Backbone(ARCHITECTURES[name])
+            assert tiny.TASK.head(backbone).pooling == ARCHITECTURES[name].pooling
+    assert ARCHITECTURES["resnet9"].pooling == "max"
 
 
 def test_the_loss_is_the_mean_cross_entropy_in_nats():
