@@ -103,7 +103,7 @@ def test_checkpoints_that_cannot_be_used(
     cases = {
         "truncated.safetensors": (whole[: len(whole) // 2], "is damaged"),
         "flipped.safetensors": (bytes(flipped), "does not match its sha256"),
-        "pickle.pth": (b"PK\x03\x04" + bytes(100), "is a PyTorch pickle"),
+        "pickle.pth": (b"PK\x03\x04" + bytes(100), "are damaged or incomplete"),
         "empty.safetensors": (b"", "is damaged"),
         "picture.png": (next(photos.rglob("*.png")).read_bytes(), "is damaged or is no safetensors file"),
     }

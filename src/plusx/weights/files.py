@@ -59,7 +59,7 @@ def read_content(path: Path) -> Content:
     start = _start(path)
     if start[8:9] == b"{":
         return _safetensors(path)
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+    if _is_pickle(start):
         return _pickle(path)
     raise CheckpointError(
         f"{str(path)!r} is damaged or holds no weights; expected a .safetensors file or a PyTorch state dict "
@@ -71,8 +71,10 @@ def is_foreign(path: Path) -> bool:
     """Return whether a path holds other people's weights, rather than a run or a checkpoint of ours, or nothing."""
     if path.is_dir():
         return any((path / file).is_file() for file in (CONFIG, *FOLDER_FILES))
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        return path.is_file()
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in PICKLE_SUFFIXES or _is_pickle(_start(path, allow_empty=True)):
+        return True
     try:
         with safe_open(path, framework="pt") as file:
             return HEADER not in (file.metadata() or {})
@@ -80,14 +82,19 @@ def is_foreign(path: Path) -> bool:
         return False
 
 
-def _start(path: Path) -> bytes:
+def _is_pickle(start: bytes) -> bool:
+    """Whether a file that begins so is a PyTorch pickle; safetensors has its header's brace at the ninth byte."""
+    return start[8:9] != b"{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80")
+
+
+def _start(path: Path, *, allow_empty: bool = False) -> bytes:
     """The first bytes, which tell the kinds apart whatever the suffix says."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as error:
         raise CheckpointError(f"the weights {str(path)!r} cannot be read: {error.strerror}") from error
-    if not start:
+    if not start and not allow_empty:
         raise CheckpointError(f"the weights {str(path)!r} are an empty file; use another copy")
     return start
 

@@ -198,6 +198,8 @@ def test_files_of_others_are_told_from_ours(tmp_path):
     save_file(STATE, tmp_path / "ours.safetensors", metadata={"plusx": "{}"})
     assert is_foreign(tmp_path / "theirs.safetensors")
     assert is_foreign(saved(STATE, tmp_path / "w.pth"))
+    assert is_foreign(saved(STATE, tmp_path / "theirs"))
+    assert not is_foreign(written(tmp_path / "empty.safetensors", b""))
     for ours in (tmp_path / "ours.safetensors", tmp_path, tmp_path / "none.pth", tmp_path / "none.safetensors"):
         assert not is_foreign(ours)
     (tmp_path / CONFIG).write_text("{}")
