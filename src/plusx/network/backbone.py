@@ -73,7 +73,7 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
     """The channels of each feature map."""
     strides: tuple[int, ...]
-    """By what each feature map's spatial sides are smaller than the image's: a stride is rounded up, a 2x2 pool down."""
+    """By what each map's sides are smaller than the image's; a stride rounds them up, a 2x2 pool down."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

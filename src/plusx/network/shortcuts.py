@@ -103,7 +103,7 @@ def bare_projection(channels_in: int, channels_out: int, stride: int, parts: Par
 
 
 def pooled(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
-    """Return the identity, or a mean and a projection where the shape changes (option D; arXiv:1812.01187)."""
+    """Return the identity, or a mean and a projection if the shape changes (option D; arXiv:1812.01187, figure 2c)."""
     same = channels_in == channels_out and stride == 1
     return layers.identity() if same else PooledProjection(channels_in, channels_out, stride, parts)
 

@@ -47,7 +47,7 @@ class DenseBasic(Block):
 
 
 class DenseBottleneck(Block):
-    """Norm, activation, 1x1 to 4 width, norm, activation, 3x3 to `width` new channels (DenseNet-B, section 3).
+    """Norm, activation, 1x1 to 4 width, norm, activation, 3x3 to `width` new channels (arXiv:1608.06993, section 3).
 
     Args:
         channels_in: Channels that come in; they go out, too.

@@ -50,7 +50,7 @@ class PreActivation(Block):
 
 
 class PreActivationBasic(PreActivation):
-    """Norm, activation, 3x3, norm, activation, 3x3.
+    """Norm, activation, 3x3, norm, activation, 3x3 (He et al. 2016, arXiv:1603.05027, figure 4e and equation 5).
 
     Args:
         channels_in: Channels that come in.
@@ -84,7 +84,8 @@ class PreActivationBasic(PreActivation):
 class PreActivationBottleneck(PreActivation):
     """Norm, activation, 1x1, norm, activation, 3x3, norm, activation, 1x1 up to four times the width.
 
-    The stride sits on the 3x3, not on the first 1x1 as in the authors' code.
+    He et al. 2016, arXiv:1603.05027, figure 4e, with the layers of arXiv:1512.03385, figure 5, right. The stride sits
+    on the 3x3, not on the first 1x1 as in the authors' code.
 
     Args:
         channels_in: Channels that come in.
