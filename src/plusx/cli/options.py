@@ -86,6 +86,10 @@ class DataOptions:
     crop_fraction: Annotated[
         float | None, option("What the central crop keeps of the shorter side: 0.875 is 224 of 256.", DATA)
     ] = None
+    rounded: Annotated[
+        bool | None,
+        option("Whether resized pixels become whole levels, as Pillow has them.", "no; as the weights had it"),
+    ] = None
     max_pixels: Annotated[int | None, option("Files that claim more pixels are not decoded.", "100,000,000")] = None
 
 

@@ -30,7 +30,7 @@ from plusx.inputs.decode import (
 )
 from plusx.inputs.limits import check_fields
 from plusx.inputs.pixels import SAFE_MODES, array_pixels, channels_of, image_pixels
-from plusx.inputs.resize import Span, crop_spans, resized, stretch_spans
+from plusx.inputs.resize import Span, crop_spans, resized, resized_as_pillow, stretch_spans
 
 __all__ = ["IMAGE_SUFFIXES", "Facts", "ImageInput", "Source", "UnreadableImage"]
 
@@ -59,6 +59,8 @@ class ImageInput:
         deviation: Their standard deviation, likewise.
         fit: "crop" resizes the shorter side to size / crop_fraction and takes the center; "stretch" resizes both sides.
         crop_fraction: The crop's share of the resized shorter side: 0.875 resizes to 256 and crops 224.
+        rounded: Whether resized pixels become whole levels after each pass, as in Pillow, and so in torchvision and
+            timm: with weights that were trained there the answers are then theirs. Without it pixels are finer.
         max_pixels: A file whose header claims more is refused before it is decoded.
         flip: Mirror left and right, half of the time. This and all below: training only.
         pad_and_crop: Pixels of zero padding on each side before a random crop (He et al. 2015, section 4.2: 4).
@@ -75,6 +77,7 @@ class ImageInput:
     deviation: tuple[float, ...]
     fit: str = "crop"
     crop_fraction: float = 1.0
+    rounded: bool = False
     max_pixels: int = 100_000_000
     flip: bool = False
     pad_and_crop: int = 0
@@ -223,11 +226,14 @@ class ImageInput:
         """Resize and crop to the network's size: (*, C, H, W) in 0..255 -> (*, C, h, w) float32 in 0..255.
 
         Two float32 matrix products with antialiased triangle weights, the crop folded into the weights so that only
-        what is kept is computed. Library resizers differ from one another, products do not: an exported network can
-        repeat this exactly. An image that already has the network's size is not touched where nothing is cropped.
+        what is kept is computed, each rounded if `rounded`. Library resizers differ from one another, products do not:
+        an exported network can repeat this exactly. An image that already has the network's size is not touched where
+        nothing is cropped.
         """
         spans = self.spans(image.shape[-2], image.shape[-1])
-        return image.to(torch.float32) if spans is None else resized(image, *spans)
+        if spans is None:
+            return image.to(torch.float32)
+        return resized_as_pillow(image, *spans) if self.rounded else resized(image, *spans)
 
     def spans(self, height: int, width: int) -> tuple[Span, Span] | None:
         """Return how rows and columns of an image become the network's, or None if they are already."""

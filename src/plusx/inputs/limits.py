@@ -22,7 +22,7 @@ def check_fields(settings: "ImageInput") -> None:
         check_integer(name, getattr(settings, name), 1)
     for name in ("pad_and_crop", "cutout"):
         check_integer(name, getattr(settings, name), 0)
-    for name in ("flip", "random_resized_crop"):
+    for name in ("flip", "random_resized_crop", "rounded"):
         if not isinstance(getattr(settings, name), bool):
             raise UsageError(f"{name} is {getattr(settings, name)!r}; expected true or false")
     look_up("fit", settings.fit, dict.fromkeys(FITS))

@@ -1,6 +1,6 @@
 """Resizing by two matrix products: rows, then columns, with antialiased triangle (bilinear) filter weights.
 
-Library resizers differ (rounding between the passes, filter support, fixed-point weights), so an exported network that
+Library resizers differ (rounding after the passes, filter support, fixed-point weights), so an exported network that
 resized with another one would answer differently. A matrix product is the same everywhere.
 
 The weights are those of Pillow's BILINEAR and of torch's `interpolate(antialias=True)`: output pixel i looks at the
@@ -88,29 +88,59 @@ def bands(span: Span) -> tuple[Band, ...]:
 
 def resized(image: Tensor, rows: Span, columns: Span) -> Tensor:
     """Resize and crop in float32: (*, C, H, W) -> (*, C, h, w); an axis that keeps its size is only cropped."""
-    if columns.size == columns.resized:
-        image = image[..., columns.offset : columns.offset + columns.length]
-        return rows_resized(image, rows)
     # What no column of the output looks at need not be resized either.
-    column_bands = bands(columns)
-    first, last = column_bands[0].needed.start, column_bands[-1].needed.stop
-    pixels = rows_resized(image[..., first:last], rows)
+    needed = needed_by(columns)
+    pixels = rows_resized(image[..., needed], rows)
+    return columns_resized(pixels, columns, needed.start)
+
+
+def resized_as_pillow(image: Tensor, rows: Span, columns: Span) -> Tensor:
+    """Resize and crop as Pillow does, columns first, to whole numbers after each pass: (*, C, H, W) -> (*, C, h, w).
+
+    Pillow's weights have 22 bits after the point; a pixel that lies on the border of two levels but for that may
+    differ by one.
+    """
+    needed = needed_by(rows)
+    pixels = whole(columns_resized(image[..., needed, :], columns, 0))
+    return whole(rows_resized(pixels, rows, needed.start))
+
+
+def whole(pixels: Tensor) -> Tensor:
+    """Round to the nearest whole number, halves upwards."""
+    return (pixels + 0.5).floor_()
+
+
+def needed_by(span: Span) -> slice:
+    """Return the input pixels that a span's output looks at."""
+    if span.size == span.resized:
+        return slice(span.offset, span.offset + span.length)
+    made = bands(span)
+    return slice(made[0].needed.start, made[-1].needed.stop)
+
+
+def columns_resized(image: Tensor, columns: Span, first: int = 0) -> Tensor:
+    """Resize and crop the columns in float32, of which those before `first` are left out already."""
+    if columns.size == columns.resized:
+        start = columns.offset - first
+        return image[..., start : start + columns.length].to(torch.float32)
     return torch.cat(
         [
-            pixels[..., band.needed.start - first : band.needed.stop - first]
-            @ torch.from_numpy(band.weights).to(pixels.device).T
-            for band in column_bands
+            image[..., band.needed.start - first : band.needed.stop - first].to(torch.float32)
+            @ torch.from_numpy(band.weights).to(image.device).T
+            for band in bands(columns)
         ],
         dim=-1,
     )
 
 
-def rows_resized(image: Tensor, rows: Span) -> Tensor:
-    """Resize and crop the rows in float32: (*, C, H, W) -> (*, C, h, W)."""
+def rows_resized(image: Tensor, rows: Span, first: int = 0) -> Tensor:
+    """Resize and crop the rows in float32, of which those before `first` are left out already."""
     if rows.size == rows.resized:
-        return image[..., rows.offset : rows.offset + rows.length, :].to(torch.float32)
+        start = rows.offset - first
+        return image[..., start : start + rows.length, :].to(torch.float32)
     products = [
-        torch.from_numpy(band.weights).to(image.device) @ image[..., band.needed, :].to(torch.float32)
+        torch.from_numpy(band.weights).to(image.device)
+        @ image[..., band.needed.start - first : band.needed.stop - first, :].to(torch.float32)
         for band in bands(rows)
     ]
     return torch.cat(products, dim=-2)

@@ -151,7 +151,7 @@ def wide(depth: int, factor: int, published: str = "") -> Architecture:
 
 
 def resnet_rs(depth: int, image_size: int, published: str) -> Architecture:
-    """Return a ResNet-RS (arXiv:2103.07579, sections 4 and 6): ResNet-D without max-pool, with squeeze-and-excitation."""
+    """Return a ResNet-RS (arXiv:2103.07579, section 6): ResNet-D without max-pool, with squeeze-and-excitation."""
     return Architecture(
         f"resnetrs{depth}",
         f"{RESNET_RS}, section 6",

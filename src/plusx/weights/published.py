@@ -98,7 +98,9 @@ class Published:
         """Return the preprocessing that belongs to the weights."""
         from plusx.inputs.image import ImageInput
 
-        return ImageInput(self.size, self.size, 3, self.mean, self.deviation, crop_fraction=self.crop_fraction)
+        return ImageInput(
+            self.size, self.size, 3, self.mean, self.deviation, crop_fraction=self.crop_fraction, rounded=True
+        )
 
 
 def _torchvision(architecture: str, version: int, file: str, mebibytes: float, top1: float, resized: int) -> Published:

@@ -32,7 +32,7 @@ from plusx.weights.recognize import fitting, in_our_keys
 from plusx.weights.trained import Weights
 
 IMAGENET_CLASSES = 1000
-IMAGENET_INPUT = ImageInput(224, 224, 3, IMAGENET_MEAN, IMAGENET_DEVIATION, crop_fraction=0.875)
+IMAGENET_INPUT = ImageInput(224, 224, 3, IMAGENET_MEAN, IMAGENET_DEVIATION, crop_fraction=0.875, rounded=True)
 IMAGENET_TRAINED = {"torchvision", "timm"}
 BEST = Path("weights") / "best.safetensors"
 
@@ -147,7 +147,7 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
             channels, height, width = about["input_size"]
             given = ImageInput(
                 int(height), int(width), int(channels), tuple(about["mean"]), tuple(about["std"]),
-                crop_fraction=float(about.get("crop_pct") or 1.0),
+                crop_fraction=float(about.get("crop_pct") or 1.0), rounded=True,
             )  # fmt: skip
     except (PlusxError, TypeError, ValueError) as error:
         raise CheckpointError(f"the config.json of {weights.origin!r} cannot be understood: {error}") from error

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
+from torchvision import transforms
 from torchvision.transforms import v2
 
 from plusx.inputs.image import ImageInput
@@ -109,3 +112,21 @@ def test_preparing_inside_inference_mode_spoils_nothing_outside() -> None:
     pixels = image(50, 70).float().requires_grad_()
     settings.prepare(pixels).sum().backward()
     assert pixels.grad is not None
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (375, 500), (500, 333), (97, 64), (256, 256), (1024, 768)])
+def test_rounded_is_what_torchvision_makes_with_pillow(height, width):
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    theirs = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
+    expected = theirs(Image.fromarray(pixels)).float()
+    rounded = dataclasses.replace(crop(56, 0.875), rounded=True)
+    found = rounded.fit_to_size(torch.from_numpy(pixels).permute(2, 0, 1))
+    assert found.equal(found.round())
+    assert (found - expected).abs().max() <= 1
+    assert (found != expected).float().mean() < 1e-3  # exact halves, but for the last bits of the weights
+    assert not crop(56, 0.875).fit_to_size(torch.from_numpy(pixels).permute(2, 0, 1)).equal(found)
+
+
+def test_rounded_changes_nothing_where_nothing_is_resized():
+    pixels = torch.randint(0, 256, (3, 28, 40), dtype=torch.uint8)
+    assert dataclasses.replace(crop(28), rounded=True).fit_to_size(pixels).equal(crop(28).fit_to_size(pixels))
