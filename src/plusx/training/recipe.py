@@ -156,23 +156,22 @@ RECIPES: dict[str, Recipe] = {
         input={"random_resized_crop": True, "crop_scale": (0.25, 1.0)},
         task={"label_smoothing": 0.1},
     ),
-    # Few photos and trained weights: a new head first, then all of it, slowly, the stem slowest. Averaged weights spare
-    # it the choice of an epoch by the few photos that validate.
+    # Few photos and trained weights: a new head first, then all of it, slowly, the stem slowest. Averaged weights and a
+    # smooth schedule make the choice of an epoch, by the few photos that validate, matter little.
     "finetune": Recipe(
         name="finetune",
-        epochs=12,
+        epochs=10,
         batch_size=32,
-        learning_rate=0.02,
+        learning_rate=0.01,
         schedule="cosine",
         warmup_epochs=1,
         weight_decay=1e-4,
         average_decay=0.97,
         monitor="loss",
         head_epochs=2,
-        rate_decay=0.6,
+        rate_decay=0.4,
         frozen_norms=True,
         input={"random_resized_crop": True, "crop_scale": (0.5, 1.0), "pad_and_crop": 0},
-        task={"label_smoothing": 0.1},
     ),
     # A first network on MNIST, as tutorials train it: the same rate for all, no augmentation; the rate falls and the
     # best weights are kept by the loss on validation data.
