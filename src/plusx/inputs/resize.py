@@ -12,12 +12,14 @@ Shape letters: C channels, H height, W width, h and w the same after resizing, *
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+PILLOW_ONE = 1 << 22  # Pillow's weights are whole multiples of its inverse (PRECISION_BITS in its Resample.c)
 BAND = 16  # output pixels; with fewer the products are too small to be fast, with more they are mostly of zeros
 
 
@@ -61,15 +63,19 @@ class Band:
     """
 
     needed: slice
-    weights: NDArray[np.float32]
+    weights: NDArray[np.floating[Any]]
 
 
-@lru_cache(maxsize=128)  # at most 1 MB each for a photograph's side
-def bands(span: Span) -> tuple[Band, ...]:
+@lru_cache(maxsize=128)  # at most 2 MB each for a photograph's side
+def bands(span: Span, *, pillow: bool = False) -> tuple[Band, ...]:
     """Return a span's output pixels in order, `BAND` at a time: far from each other they share no input pixels.
 
     The weights are computed in float64 and kept as arrays: a tensor made inside `torch.inference_mode` could not be
     used outside it.
+
+    Args:
+        span: The axis.
+        pillow: Whether the weights are Pillow's, with 22 bits after the point, in float64; else they are float32.
     """
     scale = span.size / span.resized
     support = max(scale, 1.0)
@@ -81,33 +87,29 @@ def bands(span: Span) -> tuple[Band, ...]:
         last = min(span.size, int(np.ceil(centers[-1] + support)))
         distances = np.abs(np.arange(first, last)[None, :] + 0.5 - centers[:, None]) / support
         weights = np.maximum(0.0, 1.0 - distances)
-        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        weights = np.floor(weights * PILLOW_ONE + 0.5) / PILLOW_ONE if pillow else weights.astype(np.float32)
         made.append(Band(slice(first, last), weights))
     return tuple(made)
 
 
 def resized(image: Tensor, rows: Span, columns: Span) -> Tensor:
     """Resize and crop in float32: (*, C, H, W) -> (*, C, h, w); an axis that keeps its size is only cropped."""
-    # What no column of the output looks at need not be resized either.
-    needed = needed_by(columns)
-    pixels = rows_resized(image[..., needed], rows)
-    return columns_resized(pixels, columns, needed.start)
+    needed = needed_by(columns)  # what no column of the output looks at need not be resized either
+    pixels = rows_resized(image[..., needed], rows, 0, bands(rows))
+    return columns_resized(pixels, columns, needed.start, bands(columns))
 
 
 def resized_as_pillow(image: Tensor, rows: Span, columns: Span) -> Tensor:
-    """Resize and crop as Pillow does, columns first, to whole numbers after each pass: (*, C, H, W) -> (*, C, h, w).
+    """Resize and crop whole levels as Pillow does, bit for bit: (*, C, H, W) -> (*, C, h, w) float32, whole.
 
-    Pillow's weights have 22 bits after the point; a pixel that lies on the border of two levels but for that may
-    differ by one.
+    Columns first, then rows, each rounded to the nearest level, halves upwards. Products and sums of levels with
+    weights of 22 bits are exact in float64, so these are the same everywhere, too.
     """
     needed = needed_by(rows)
-    pixels = whole(columns_resized(image[..., needed, :], columns, 0))
-    return whole(rows_resized(pixels, rows, needed.start))
-
-
-def whole(pixels: Tensor) -> Tensor:
-    """Round to the nearest whole number, halves upwards."""
-    return (pixels + 0.5).floor_()
+    pixels = columns_resized(image[..., needed, :], columns, 0, bands(columns, pillow=True)).add(0.5).floor()
+    pixels = rows_resized(pixels, rows, needed.start, bands(rows, pillow=True)).add(0.5).floor()
+    return pixels.to(torch.float32)
 
 
 def needed_by(span: Span) -> slice:
@@ -118,29 +120,27 @@ def needed_by(span: Span) -> slice:
     return slice(made[0].needed.start, made[-1].needed.stop)
 
 
-def columns_resized(image: Tensor, columns: Span, first: int = 0) -> Tensor:
-    """Resize and crop the columns in float32, of which those before `first` are left out already."""
+def columns_resized(image: Tensor, columns: Span, first: int, made: tuple[Band, ...]) -> Tensor:
+    """Resize and crop the columns, of which those before `first` are left out already, with these weights."""
     if columns.size == columns.resized:
         start = columns.offset - first
         return image[..., start : start + columns.length].to(torch.float32)
-    return torch.cat(
-        [
-            image[..., band.needed.start - first : band.needed.stop - first].to(torch.float32)
-            @ torch.from_numpy(band.weights).to(image.device).T
-            for band in bands(columns)
-        ],
-        dim=-1,
-    )
+    products: list[Tensor] = []
+    for band in made:
+        weights = torch.from_numpy(band.weights).to(image.device)
+        seen = image[..., band.needed.start - first : band.needed.stop - first]
+        products.append(seen.to(weights.dtype) @ weights.T)
+    return torch.cat(products, dim=-1)
 
 
-def rows_resized(image: Tensor, rows: Span, first: int = 0) -> Tensor:
-    """Resize and crop the rows in float32, of which those before `first` are left out already."""
+def rows_resized(image: Tensor, rows: Span, first: int, made: tuple[Band, ...]) -> Tensor:
+    """Resize and crop the rows, of which those before `first` are left out already, with these weights."""
     if rows.size == rows.resized:
         start = rows.offset - first
         return image[..., start : start + rows.length, :].to(torch.float32)
-    products = [
-        torch.from_numpy(band.weights).to(image.device)
-        @ image[..., band.needed.start - first : band.needed.stop - first, :].to(torch.float32)
-        for band in bands(rows)
-    ]
+    products: list[Tensor] = []
+    for band in made:
+        weights = torch.from_numpy(band.weights).to(image.device)
+        seen = image[..., band.needed.start - first : band.needed.stop - first, :]
+        products.append(weights @ seen.to(weights.dtype))
     return torch.cat(products, dim=-2)

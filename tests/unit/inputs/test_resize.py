@@ -114,16 +114,14 @@ def test_preparing_inside_inference_mode_spoils_nothing_outside() -> None:
     assert pixels.grad is not None
 
 
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (375, 500), (500, 333), (97, 64), (256, 256), (1024, 768)])
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (375, 500), (500, 333), (97, 70), (256, 256), (1024, 768)])
 def test_rounded_is_what_torchvision_makes_with_pillow(height, width):
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     theirs = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
     expected = theirs(Image.fromarray(pixels)).float()
     rounded = dataclasses.replace(crop(56, 0.875), rounded=True)
     found = rounded.fit_to_size(torch.from_numpy(pixels).permute(2, 0, 1))
-    assert found.equal(found.round())
-    assert (found - expected).abs().max() <= 1
-    assert (found != expected).float().mean() < 1e-3  # exact halves, but for the last bits of the weights
+    assert found.equal(expected)
     assert not crop(56, 0.875).fit_to_size(torch.from_numpy(pixels).permute(2, 0, 1)).equal(found)
 
 

@@ -15,8 +15,6 @@ from plusx.network.parts import Parts
 class Fast(Block):
     """y = x + relu(norm(conv(relu(norm(conv(x)))))): the second activation stands in the branch, none after the sum.
 
-    D. Page 2018; the sum is that of He et al. 2015, arXiv:1512.03385, section 3.1.
-
     D. Page 2018, "How to train your ResNet", part 4; after He et al. 2015, arXiv:1512.03385, section 3.1.
 
     Args:
@@ -54,8 +52,6 @@ class Fast(Block):
 
 class Tutorial(Block):
     """5x5 to 30 channels, relu, 3x3 back, relu; then relu of the sum: the block of `mnist_resnet`.
-
-    The sum is that of He et al. 2015, arXiv:1512.03385, section 3.1.
 
     After He et al. 2015, arXiv:1512.03385, section 3.1.
 
