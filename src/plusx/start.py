@@ -18,15 +18,8 @@ from plusx.weights.published import find_published
 from plusx.weights.read import BEST, sha256_of
 from plusx.weights.trained import Weights
 
-LOOK = (
-    "height",
-    "width",
-    "mean",
-    "deviation",
-    "fit",
-    "crop_fraction",
-    "rounded",
-)  # what of the input belongs to the weights
+# What of the input belongs to the weights.
+LOOK = ("height", "width", "mean", "deviation", "fit", "crop_fraction", "rounded")
 
 
 @dataclass(frozen=True)

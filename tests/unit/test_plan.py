@@ -67,6 +67,7 @@ VALUES = {
     "deviation": (0.17,),
     "fit": "stretch",
     "crop_fraction": 0.9,
+    "rounded": True,
     "max_pixels": 12345678,
     "flip": True,
     "pad_and_crop": 3,

@@ -11,7 +11,9 @@ from plusx.network.architectures import ARCHITECTURES
 from plusx.start import Start, architecture_for, look_of, put_into
 from plusx.weights.trained import Weights
 
-LOOK = ImageInput(40, 48, 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), fit="stretch", crop_fraction=0.8, flip=True, cutout=5)
+LOOK = ImageInput(
+    40, 48, 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), fit="stretch", crop_fraction=0.8, rounded=True, flip=True, cutout=5
+)
 KNOWN = Weights("some.pth", "a state dict", {}, ARCHITECTURES["resnet20"], None, LOOK)
 UNKNOWN = Weights("some.pth", "a state dict", {}, candidates=("resnet20", "resnet32"))
 
@@ -46,7 +48,7 @@ def test_weights_of_no_known_architecture_need_a_model():
 def test_the_look_is_the_preprocessing_without_the_augmentation():
     assert look_of(KNOWN, 3) == {
         "height": 40, "width": 48, "mean": (0.1, 0.2, 0.3), "deviation": (0.4, 0.5, 0.6),
-        "fit": "stretch", "crop_fraction": 0.8,
+        "fit": "stretch", "crop_fraction": 0.8, "rounded": True,
     }  # fmt: skip
     assert look_of(dataclasses.replace(KNOWN, input=None), 3) == {}
 
