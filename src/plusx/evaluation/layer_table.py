@@ -63,7 +63,10 @@ def layer_table(architecture: Architecture, classes: int, image_size: int | tupl
         if words:  # a first stage without blocks is the stem's own output
             rows.append(row(f"conv{number}_x", [transition, stage], shapes[stage], words, calls))
         pools = []
-    words = [*layer_words(backbone.finish), f"global {architecture.pooling} pool"]
+    words = [
+        *layer_words(backbone.finish),
+        f"global {'average' if architecture.pooling == 'mean' else architecture.pooling} pool",
+    ]
     words += [f"linear, {part.out_features}" for part in network.head.modules() if isinstance(part, layers.Linear)]
     rows.append(row("head", [backbone.finish, network.head], (1, classes, *(1,) * len(sides)), words, calls))
     return tuple(rows)

@@ -23,7 +23,7 @@ def test_the_layer_table_of_resnet50_is_the_papers():
         ("conv3_x", (28, 28), 512, "[1x1, 128; 3x3, 128; 1x1, 512] x 4"),
         ("conv4_x", (14, 14), 1024, "[1x1, 256; 3x3, 256; 1x1, 1024] x 6"),
         ("conv5_x", (7, 7), 2048, "[1x1, 512; 3x3, 512; 1x1, 2048] x 3"),
-        ("head", (1, 1), 1000, "global mean pool, linear, 1000"),
+        ("head", (1, 1), 1000, "global average pool, linear, 1000"),
     ]
     rows = layer_table(ARCHITECTURES["resnet50"], classes=1000, image_size=224)
     assert rows[0].multiply_adds == 112 * 112 * 64 * 3 * 49
@@ -59,7 +59,7 @@ def test_the_layer_table_of_mnist_resnet_is_its_definition():
         ("conv3_x", (14, 14), 40, "2x2 max-pool, stride 2; 3x3, 40; [5x5, 30; 3x3, 40] x 1"),
         ("conv4_x", (7, 7), 80, "2x2 max-pool, stride 2; 3x3, 80; [5x5, 30; 3x3, 80] x 1"),
         ("conv5_x", (3, 3), 160, "2x2 max-pool, stride 2; 3x3, 160"),
-        ("head", (1, 1), 10, "2x2 max-pool, stride 2, global mean pool, linear, 10"),
+        ("head", (1, 1), 10, "2x2 max-pool, stride 2, global average pool, linear, 10"),
     ]
 
 
