@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from plusx.network.architectures import ARCHITECTURES
 from plusx.training.recipe import OPTIMIZERS, RECIPES, SCHEDULES
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class DataOptions:
 class ModelOptions:
     """The network."""
 
-    model: Annotated[str | None, option(f"Its name: {listed(ARCHITECTURES)}; see plusx show.", DATA)] = None
+    model: Annotated[str | None, option("Its name: resnet20, resnet50, wrn28-10, densenet121 ...; plusx show lists all.", DATA)] = None
     weights: Annotated[
         str | None, option("Trained weights to start from: a file, a run, or a published name; see plusx weights.")
     ] = None
