@@ -96,7 +96,9 @@ class DataOptions:
 class ModelOptions:
     """The network."""
 
-    model: Annotated[str | None, option("Its name: resnet20, resnet50, wrn28-10, densenet121 ...; plusx show lists all.", DATA)] = None
+    model: Annotated[
+        str | None, option("Its name: resnet20, resnet50, wrn28-10, densenet121 ...; plusx show lists all.", DATA)
+    ] = None
     weights: Annotated[
         str | None, option("Trained weights to start from: a file, a run, or a published name; see plusx weights.")
     ] = None
