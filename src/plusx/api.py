@@ -75,6 +75,7 @@ class TrainOptions(TypedDict, total=False):
     deviation: tuple[float, ...]
     fit: str
     crop_fraction: float
+    interpolation: str
     rounded: bool
     max_pixels: int
     flip: bool

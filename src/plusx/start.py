@@ -19,7 +19,7 @@ from plusx.weights.read import BEST, sha256_of
 from plusx.weights.trained import Weights
 
 # What of the input belongs to the weights.
-LOOK = ("height", "width", "mean", "deviation", "fit", "crop_fraction", "rounded")
+LOOK = ("height", "width", "mean", "deviation", "fit", "crop_fraction", "interpolation", "rounded")
 
 
 @dataclass(frozen=True)

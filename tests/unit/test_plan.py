@@ -67,6 +67,7 @@ VALUES = {
     "deviation": (0.17,),
     "fit": "stretch",
     "crop_fraction": 0.9,
+    "interpolation": "bicubic",
     "rounded": True,
     "max_pixels": 12345678,
     "flip": True,

@@ -85,6 +85,10 @@ class DataOptions:
     crop_fraction: Annotated[
         float | None, option("What the central crop keeps of the shorter side: 0.875 is 224 of 256.", DATA)
     ] = None
+    interpolation: Annotated[
+        str | None,
+        option("The filter that resizes, always antialiased: bilinear or bicubic.", "the weights' or bilinear"),
+    ] = None
     rounded: Annotated[
         bool | None,
         option("Whether resized pixels become whole levels, as Pillow has them.", "no; as the weights had it"),

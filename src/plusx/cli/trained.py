@@ -169,7 +169,8 @@ def look_rows(look: ImageInput) -> list[tuple[str, str]]:
     else:
         fit = f"shorter side resized, and the central {look.height}x{look.width} cut out"
     numbers = [", ".join(f"{value:.4g}" for value in values) for values in (look.mean, look.deviation)]
-    return [("size", fit), ("mean", numbers[0]), ("deviation", numbers[1])]
+    resizing = look.interpolation + (", to whole levels as Pillow does" if look.rounded else "")
+    return [("size", fit), ("resizing", resizing), ("mean", numbers[0]), ("deviation", numbers[1])]
 
 
 def listed(names: tuple[str, ...]) -> str:

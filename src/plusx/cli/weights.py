@@ -180,7 +180,6 @@ def of_published(entry: Published) -> dict[str, Any]:
         "outputs": len(entry.classes),
         "classes": entry.classes,
         **of_input(entry.image_input()),
-        "interpolation": entry.interpolation,
         "score": entry.score,
         "license": entry.terms,
         "url": entry.url,
@@ -222,7 +221,7 @@ def is_parameter(name: str) -> bool:
 
 def of_input(image: "ImageInput | None") -> dict[str, Any]:
     """Say which preprocessing belongs to weights."""
-    names = ("height", "width", "channels", "fit", "crop_fraction", "mean", "deviation")
+    names = ("height", "width", "channels", "fit", "crop_fraction", "interpolation", "rounded", "mean", "deviation")
     return {name: getattr(image, name, None) for name in names}
 
 
@@ -245,10 +244,9 @@ def rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         resized = round(about["height"] / about["crop_fraction"])
         cropped = f", the center of a shorter side of {resized}" if about["fit"] == "crop" else ", whatever their shape"
         yield "images", f"{about['height']}x{about['width']}, {about['channels']} channels{cropped}"
+        yield "resizing", about["interpolation"] + (", to whole levels as Pillow does" if about["rounded"] else "")
         yield "mean", ", ".join(f"{value:.4g}" for value in about["mean"])
         yield "deviation", ", ".join(f"{value:.4g}" for value in about["deviation"])
-    if about.get("interpolation") == "bicubic":
-        yield "resizing", "bicubic where they were scored; plusx resizes bilinearly, so the score may differ a little"
     for name in ("score", "license", "size"):
         if about.get(name):
             yield name, about[name]

@@ -83,8 +83,8 @@ def fitted(settings: "ImageInput", images: Tensor) -> Tensor:
         return images
     rows, columns = spans
     if rows.resized * columns.resized > 16 * rows.length * columns.length:
-        return resized(images, rows, columns).round_().to(torch.uint8)
-    whole = resized_bytes(images, rows.resized, columns.resized)
+        return resized(images, rows, columns, settings.interpolation).round_().to(torch.uint8)
+    whole = resized_bytes(images, rows.resized, columns.resized, settings.interpolation)
     return whole[..., cropped(rows), cropped(columns)].contiguous()
 
 
@@ -93,14 +93,14 @@ def cropped(span: Span) -> slice:
     return slice(span.offset, span.offset + span.length)
 
 
-def resized_bytes(images: Tensor, height: int, width: int) -> Tensor:
-    """Resize uint8 images with torch's antialiased integer filter: (B, C, H, W) -> (B, C, height, width)."""
+def resized_bytes(images: Tensor, height: int, width: int, interpolation: str) -> Tensor:
+    """Resize uint8 images with torch's antialiased integer filters: (B, C, H, W) -> (B, C, height, width)."""
     if images.shape[-2:] == (height, width):
         return images
     if height == width == 1:  # torch takes its own output for channels-last here, and stops at an internal assertion
         spans = stretch_spans(images.shape[-2], images.shape[-1], 1, 1)
-        return resized(images, *spans).round_().to(torch.uint8)
-    return interpolate(images.contiguous(), size=(height, width), mode="bilinear", antialias=True)
+        return resized(images, *spans, interpolation).round_().to(torch.uint8)
+    return interpolate(images.contiguous(), size=(height, width), mode=interpolation, antialias=True)
 
 
 def random_resized_crops(settings: "ImageInput", images: Tensor, numbers: NDArray[np.float64]) -> Tensor:
@@ -110,7 +110,7 @@ def random_resized_crops(settings: "ImageInput", images: Tensor, numbers: NDArra
     for image, draws in zip(images, numbers, strict=True):
         top, left, tall, wide = crop_box(height, width, settings, draws)
         part = image[None, :, top : top + tall, left : left + wide]
-        crops.append(resized_bytes(part, settings.height, settings.width))
+        crops.append(resized_bytes(part, settings.height, settings.width, settings.interpolation))
     return torch.cat(crops)
 
 

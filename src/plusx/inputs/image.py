@@ -59,6 +59,7 @@ class ImageInput:
         deviation: Their standard deviation, likewise.
         fit: "crop" resizes the shorter side to size / crop_fraction and takes the center; "stretch" resizes both sides.
         crop_fraction: The crop's share of the resized shorter side: 0.875 resizes to 256 and crops 224.
+        interpolation: The filter that resizes, always antialiased: "bilinear" or "bicubic".
         rounded: Whether resized pixels become whole levels after each pass, as in Pillow, and so in torchvision and
             timm: with weights that were trained there the answers are then theirs. Without it pixels are finer.
         max_pixels: A file whose header claims more is refused before it is decoded.
@@ -77,6 +78,7 @@ class ImageInput:
     deviation: tuple[float, ...]
     fit: str = "crop"
     crop_fraction: float = 1.0
+    interpolation: str = "bilinear"
     rounded: bool = False
     max_pixels: int = 100_000_000
     flip: bool = False
@@ -225,7 +227,7 @@ class ImageInput:
     def fit_to_size(self, image: Tensor) -> Tensor:
         """Resize and crop to the network's size: (*, C, H, W) in 0..255 -> (*, C, h, w) float32 in 0..255.
 
-        Two float32 matrix products with antialiased triangle weights, the crop folded into the weights so that only
+        Two float32 matrix products with antialiased filter weights, the crop folded into the weights so that only
         what is kept is computed, each rounded if `rounded`. Library resizers differ from one another, products do not:
         an exported network can repeat this exactly. An image that already has the network's size is not touched where
         nothing is cropped.
@@ -233,7 +235,8 @@ class ImageInput:
         spans = self.spans(image.shape[-2], image.shape[-1])
         if spans is None:
             return image.to(torch.float32)
-        return resized_as_pillow(image, *spans) if self.rounded else resized(image, *spans)
+        resize = resized_as_pillow if self.rounded else resized
+        return resize(image, *spans, self.interpolation)
 
     def spans(self, height: int, width: int) -> tuple[Span, Span] | None:
         """Return how rows and columns of an image become the network's, or None if they are already."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from plusx.errors import UsageError, look_up
 from plusx.inputs.batch_augment import POLICIES
+from plusx.inputs.resize import FILTERS
 
 if TYPE_CHECKING:
     from plusx.inputs.image import ImageInput
@@ -26,6 +27,7 @@ def check_fields(settings: "ImageInput") -> None:
         if not isinstance(getattr(settings, name), bool):
             raise UsageError(f"{name} is {getattr(settings, name)!r}; expected true or false")
     look_up("fit", settings.fit, dict.fromkeys(FITS))
+    look_up("interpolation", settings.interpolation, FILTERS)
     look_up("policy", settings.policy, dict.fromkeys(POLICIES))
     if settings.policy != "none" and settings.channels not in (1, 3):
         raise UsageError(f"policy {settings.policy!r} works on 1 or 3 channels, not {settings.channels}; use 'none'")

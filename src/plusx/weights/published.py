@@ -6,6 +6,7 @@ akamaster/pytorch_resnet_cifar10. The name of a file of torchvision's or timm's 
 digits of its sha256; of those that timm publishes on the Hugging Face hub only, no sum is stated.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ class Published:
         crop_fraction: The crop's share of the resized shorter side.
         mean: Of the pixels in 0..1, one a channel.
         deviation: Their standard deviation, likewise.
-        interpolation: How their publisher resizes; plusx resizes bilinearly, antialiased.
+        interpolation: How their publisher resizes, and so do we: antialiased.
         top1: The published accuracy in percent, one crop of that size.
         license: What their publisher states, by its SPDX name.
     """
@@ -99,8 +100,14 @@ class Published:
         from plusx.inputs.image import ImageInput
 
         return ImageInput(
-            self.size, self.size, 3, self.mean, self.deviation, crop_fraction=self.crop_fraction, rounded=True
-        )
+            self.size, self.size, 3, self.mean, self.deviation, crop_fraction=self.crop_fraction,
+            interpolation=self.interpolation, rounded=True,
+        )  # fmt: skip
+
+
+def timm_crop(size: int, share: float) -> float:
+    """Return the crop_fraction of timm's crop_pct: timm rounds the side before the crop down, plusx to the nearest."""
+    return size / math.floor(size / share)
 
 
 def _torchvision(architecture: str, version: int, file: str, mebibytes: float, top1: float, resized: int) -> Published:
@@ -113,7 +120,7 @@ def _torchvision(architecture: str, version: int, file: str, mebibytes: float, t
 
 def _timm(name: str, file: str, top1: float, crop: float, size: int = 224, base: str = TIMM) -> Published:
     return Published(
-        name, "timm", f"{base}{file}.pth", file.rpartition("-")[2], None, "imagenet1k", size, crop,
+        name, "timm", f"{base}{file}.pth", file.rpartition("-")[2], None, "imagenet1k", size, timm_crop(size, crop),
         IMAGENET_MEAN, IMAGENET_DEVIATION, "bicubic", top1, "Apache-2.0",
     )  # fmt: skip
 
@@ -124,14 +131,26 @@ def _hub(
 ) -> Published:  # fmt: skip
     url = f"{HUB}{model}/resolve/main/model.safetensors"
     return Published(
-        name, "timm", url, "", None, "imagenet1k", 224, crop, mean, deviation, "bicubic", top1, "Apache-2.0"
+        name,
+        "timm",
+        url,
+        "",
+        None,
+        "imagenet1k",
+        224,
+        timm_crop(224, crop),
+        mean,
+        deviation,
+        "bicubic",
+        top1,
+        "Apache-2.0",
     )
 
 
 def _idelbayev(architecture: str, size: int, top1: float, sha256: str) -> Published:
     return Published(
         f"{architecture}:cifar10", "akamaster/pytorch_resnet_cifar10", f"{IDELBAYEV}{architecture}-{sha256[:8]}.th",
-        sha256, size / 2**20, "cifar10", 32, 1.0, IMAGENET_MEAN, IMAGENET_DEVIATION, "none", top1, "BSD-2-Clause",
+        sha256, size / 2**20, "cifar10", 32, 1.0, IMAGENET_MEAN, IMAGENET_DEVIATION, "bilinear", top1, "BSD-2-Clause",
     )  # fmt: skip
 
 

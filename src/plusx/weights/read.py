@@ -14,6 +14,7 @@ from plusx.checkpoint import Checkpoint
 from plusx.errors import CheckpointError, PlusxError
 from plusx.events import Event
 from plusx.inputs.image import ImageInput
+from plusx.inputs.resize import FILTERS
 from plusx.network.architecture import Architecture
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.key_maps import KeyMap
@@ -27,6 +28,7 @@ from plusx.weights.published import (
     Published,
     find_published,
     published_by_sha256,
+    timm_crop,
 )
 from plusx.weights.recognize import fitting, in_our_keys
 from plusx.weights.trained import Weights
@@ -96,7 +98,7 @@ def from_content(origin: str, content: Content, published: Published | None = No
         return dataclasses.replace(
             weights, recognized=f"{weights.recognized}, {what}",
             architecture=architecture, classes=published.classes, input=published.image_input(),
-            candidates=(architecture.name,), notes=(*weights.notes, *_resizing(published.interpolation)),
+            candidates=(architecture.name,),
         )  # fmt: skip
     fits = fitting(state, key_map)
     weights = dataclasses.replace(
@@ -142,17 +144,19 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
         )
         classes = None
     given = None
+    interpolation = str(about.get("interpolation") or "bilinear")
     try:
         if "mean" in about and "std" in about and "input_size" in about:
             channels, height, width = about["input_size"]
             given = ImageInput(
                 int(height), int(width), int(channels), tuple(about["mean"]), tuple(about["std"]),
-                crop_fraction=float(about.get("crop_pct") or 1.0), rounded=True,
+                crop_fraction=timm_crop(int(height), float(about.get("crop_pct") or 1.0)),
+                interpolation=interpolation if interpolation in FILTERS else "bilinear", rounded=True,
             )  # fmt: skip
     except (PlusxError, TypeError, ValueError) as error:
         raise CheckpointError(f"the config.json of {weights.origin!r} cannot be understood: {error}") from error
-    if given:
-        notes += _resizing(str(about.get("interpolation", "")))
+    if given and interpolation not in FILTERS:
+        notes += (f"their publisher resizes {interpolation!r}, plusx bilinear: a few answers can differ",)
     called = str(config.get("architecture", "")).split(".")[0]
     if called and weights.architecture and our_name(called) != weights.architecture.name:
         notes += (
@@ -167,13 +171,6 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
 def our_name(name: str) -> str:
     """Return what plusx calls a network of timm's: "wide_resnet50_2" is "wide50-2", "resnetv2_50" is "preresnet50"."""
     return name.replace("wide_resnet", "wide").replace("resnetv2_", "preresnet").replace("_", "-")
-
-
-def _resizing(interpolation: str) -> tuple[str, ...]:
-    """What is to be said where the weights were scored with another way of resizing."""
-    if interpolation in {"bilinear", "none", ""}:
-        return ()
-    return (f"their publisher resizes {interpolation}, plusx bilinear: a few answers can differ",)
 
 
 def _with_imagenet(weights: Weights) -> Weights:

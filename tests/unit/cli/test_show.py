@@ -308,7 +308,7 @@ def test_what_is_no_trained_network_is_one_sentence(words, code, sentence, run, 
 )
 def test_how_images_come_to_size_is_said(changes, said):
     assert look_rows(ImageInput(8, 6, 1, (0.5,), (0.25,), **changes)) == [
-        ("size", said), ("mean", "0.5"), ("deviation", "0.25"),
+        ("size", said), ("resizing", "bilinear"), ("mean", "0.5"), ("deviation", "0.25"),
     ]  # fmt: skip
 
 

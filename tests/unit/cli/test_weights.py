@@ -110,10 +110,10 @@ def test_where_published_weights_are_and_that_they_are_right(capsys, published):
 def test_what_is_not_published_of_published_weights(capsys):
     out = run(capsys, "show", "preresnet50:default")[1]
     assert "sha256        not published" in out
-    assert "resizing      bicubic where they were scored" in out
+    assert "resizing      bicubic, to whole levels as Pillow does" in out
     out = run(capsys, "show", "resnet20:cifar10")[1]
     assert f"sha256        {PUBLISHED['resnet20:cifar10'].sha256}" in out
-    assert "resizing" not in out
+    assert "resizing      bilinear, to whole levels as Pillow does" in out
 
 
 @pytest.mark.parametrize(

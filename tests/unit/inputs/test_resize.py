@@ -114,15 +114,26 @@ def test_preparing_inside_inference_mode_spoils_nothing_outside() -> None:
     assert pixels.grad is not None
 
 
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (375, 500), (500, 333), (97, 70), (256, 256), (1024, 768)])
-def test_rounded_is_what_torchvision_makes_with_pillow(height, width):
-    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    theirs = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (375, 500), (500, 333), (97, 70), (256, 256), (30, 41)])
+def test_rounded_is_what_torchvision_makes_with_pillow(height, width, interpolation):
+    # Noise of black and white: a bicubic filter overshoots on both sides.
+    pixels = np.random.default_rng(height).choice(np.array([0, 128, 255], np.uint8), (height, width, 3))
+    mode = transforms.InterpolationMode(interpolation)
+    theirs = transforms.Compose([transforms.Resize(64, mode), transforms.CenterCrop(56), transforms.PILToTensor()])
     expected = theirs(Image.fromarray(pixels)).float()
-    rounded = dataclasses.replace(crop(56, 0.875), rounded=True)
-    found = rounded.fit_to_size(torch.from_numpy(pixels).permute(2, 0, 1))
-    assert found.equal(expected)
-    assert not crop(56, 0.875).fit_to_size(torch.from_numpy(pixels).permute(2, 0, 1)).equal(found)
+    finer = dataclasses.replace(crop(56, 0.875), interpolation=interpolation)
+    given = torch.from_numpy(pixels).permute(2, 0, 1)
+    assert dataclasses.replace(finer, rounded=True).fit_to_size(given).equal(expected)
+    assert not finer.fit_to_size(given).equal(expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 75), (75, 100), (31, 400)])
+def test_bicubic_is_torchs_within_the_range_of_levels(height, width):
+    pixels = image(height, width)
+    expected = interpolate(pixels[None].float(), size=(40, 50), mode="bicubic", antialias=True)[0].clamp(0, 255)
+    found = dataclasses.replace(stretch(40, 50), interpolation="bicubic").fit_to_size(pixels)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
 
 
 def test_rounded_changes_nothing_where_nothing_is_resized():

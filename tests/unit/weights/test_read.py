@@ -131,9 +131,10 @@ def test_a_folder_of_the_hub_says_classes_and_preprocessing(tmp_path):
     assert weights.classes == ("ant", "bee")
     look = weights.input
     assert look is not None
-    assert (look.height, look.width, look.channels, look.crop_fraction) == (160, 176, 3, 0.95)
+    assert (look.height, look.width, look.channels, look.crop_fraction) == (160, 176, 3, 160 / 168)
     assert (look.mean, look.deviation) == ((0.5,) * 3, (0.25,) * 3)
-    assert weights.notes == ("their publisher resizes bicubic, plusx bilinear: a few answers can differ",)
+    assert (look.interpolation, look.rounded) == ("bicubic", True)
+    assert weights.notes == ()
 
 
 def test_a_config_completes_imagenets_habits(tmp_path):
@@ -143,6 +144,12 @@ def test_a_config_completes_imagenets_habits(tmp_path):
     assert weights.input is not None
     assert weights.input.width == 176
     assert weights.notes == ("the weights have 1,000 outputs and do not say of what: ImageNet's classes are assumed",)
+
+
+def test_a_way_of_resizing_that_plusx_has_not_is_said(tmp_path):
+    config = {**CONFIG, "pretrained_cfg": {**CONFIG["pretrained_cfg"], "interpolation": "lanczos"}}
+    (note,) = read(folder(tmp_path / "hub", config)).notes
+    assert note == "their publisher resizes 'lanczos', plusx bilinear: a few answers can differ"
 
 
 def test_a_network_that_timm_calls_otherwise_is_doubted(tmp_path):
