@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py [digits] [mnist] [cifar10] [--data-root FOLDER]
 
-Each run is the command that a user types. The results go to benchmarks/results/accuracy-NAME.json with versions and
+Each run is the command that a user types; "command" among its seconds is the time from the start of the command to its
+end. The results go to benchmarks/results/accuracy-NAME.json with versions and
 hardware, and `python benchmarks/readme.py` puts them into the README.
 """
 
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -40,17 +42,23 @@ def measure(name: str, command: list[str], data_root: str = "") -> dict[str, obj
         with tempfile.TemporaryDirectory() as out:
             words = ["train", *command, "--seed", str(seed)]
             place = ["--data-root", data_root] if data_root else []
+            began = time.perf_counter()
             done = subprocess.run(
                 [sys.executable, "-m", "plusx", *words, *place, "--out", out, "--json"],
                 check=True,
                 stdout=subprocess.PIPE,
             )
+            wall = time.perf_counter() - began
         result = json.loads(done.stdout)
-        accuracy, seconds = result["scores"]["accuracy"], result["seconds"]
+        accuracy, seconds = result["scores"]["accuracy"], {**result["seconds"], "command": round(wall, 2)}
         runs.append({"seed": seed, "samples": result["samples"], "accuracy": accuracy, "seconds": seconds})
         low, high, value = (100 * accuracy[key] for key in ("low", "high", "value"))
         within = f"95 % interval {low:.2f} to {high:.2f}"
-        print(f"plusx {' '.join(words)}: {value:.2f} % ({within}), {seconds['training']:.0f} s of training", flush=True)
+        took = f"{seconds['training']:.0f} s of training, {wall:.0f} s in all"
+        print(
+            f"plusx {' '.join(words)}: {value:.2f} % ({within}), {took}",
+            flush=True,
+        )
     values = [100 * run["accuracy"]["value"] for run in runs]
     margin = margin_of(values)
     print(f"{name}: mean {mean(values):.2f} % ± {margin:.2f} over seeds {', '.join(map(str, SEEDS))}")
