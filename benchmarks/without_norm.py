@@ -4,12 +4,16 @@
 
 Zhang et al. 2019, arXiv:1901.09321 (Fixup) and De and Smith 2020, arXiv:2002.10444 (SkipInit) say that a residual
 network needs no norm if its branches begin at zero. The three runs see the same batches in the same order, 200 steps of
-SGD with one learning rate; printed is the training loss, as the mean of 20 steps each. A loss of 2.303 is a guess.
+SGD with one learning rate; printed is the loss before training and then the training loss, as the mean of 20 steps
+each. A loss of 2.303 is that of guessing.
 """
 
 import argparse
 import json
 from pathlib import Path
+from statistics import mean
+
+import torch
 
 import plusx
 from plusx.data import read_dataset
@@ -31,7 +35,7 @@ RECIPE = Recipe(
 
 
 def losses(norm: str, data_root: Path) -> tuple[list[float], str]:
-    """Train for 200 steps; return the mean loss of every 20, and how it ended."""
+    """Train for 200 steps; return the loss of every step, and how it ended."""
     data = result_of(read_dataset("cifar10", data_root=data_root))
     task = Classification(data.classes)
     look = ImageInput(32, 32, 3, (0.491, 0.482, 0.447), (0.247, 0.243, 0.262), flip=True, pad_and_crop=4)
@@ -41,19 +45,22 @@ def losses(norm: str, data_root: Path) -> tuple[list[float], str]:
     device = choose_device()
     network = plusx.model("resnet110", classes=data.classes, norm=norm, seed=0)
     device.place(network)
-    found: list[float] = []
+    first = next(iter(batches.epoch(0)))
+    with torch.no_grad(), device.autocast():
+        found = [task.losses(network(device.place_images(first.images)), first.targets)["cross_entropy"].item()]
     before = 0.0
     try:
         for progress in train(network, task, batches, RECIPE, device=device):
-            if progress.step % EVERY == 0 and not progress.epoch_ended:
-                total = progress.sums["cross_entropy" if "cross_entropy" in progress.sums else "loss"].item()
-                found.append((total - before) / (EVERY * BATCH))
-                before = total
-            if progress.epoch_ended:
-                found.append((progress.history[-1]["train_loss"] * STEPS * BATCH - before) / (EVERY * BATCH))
+            total = (
+                progress.history[-1]["train_loss"] * STEPS * BATCH
+                if progress.epoch_ended
+                else progress.sums["loss"].item()
+            )
+            found.append((total - before) / BATCH)
+            before = total
     except Diverged as error:
         return found, f"stopped: {error}"
-    return found, f"{progress.step} steps, every loss finite"
+    return found, f"{STEPS} steps, every loss finite"
 
 
 def main() -> None:
@@ -63,9 +70,13 @@ def main() -> None:
     options = parser.parse_args()
     results = {}
     for norm in ("fixup", "skipinit", "none"):
-        means, end = losses(norm, options.data_root)
-        results[norm] = {"losses": means, "end": end}
-        print(f"resnet110 --norm {norm}: loss {' '.join(f'{value:.3f}' for value in means)}; {end}", flush=True)
+        found, end = losses(norm, options.data_root)
+        results[norm] = {"losses": found, "end": end}
+        steps = found[1:]
+        means = [mean(steps[start : start + EVERY]) for start in range(0, len(steps), EVERY)]
+        words = " ".join(f"{value:.3f}" for value in means)
+        print(f"resnet110 --norm {norm}: before training {found[0]:.3f}, then {words or 'nothing'}")
+        print(f"    {end}", flush=True)
     text = json.dumps(
         {"steps": STEPS, "every": EVERY, **results, "environment": environment(choose_device())}, indent=1
     )

@@ -73,12 +73,17 @@ def cifar(depth: int, paper: str, published: str = "", kind: str = "resnet", **c
     return Architecture(f"{kind}{depth}", paper, depths=((depth - 2) // layers,) * 3, **fields)
 
 
+def described(place: str, published: str) -> str:
+    """Return the paper's place, with "after" before it where the paper has no result of such a network."""
+    return place if published else f"after {place}"
+
+
 def preactivation(depth: int, published: str = "") -> Architecture:
     """Return a pre-activation network for ImageNet (arXiv:1603.05027, section 5 and table 5)."""
     block = "preactivation_basic" if depth < 50 else "preactivation_bottleneck"
     return imagenet(
         depth,
-        f"{IDENTITY}, table 5",
+        described(f"{IDENTITY}, table 5", published),
         published,
         "preresnet",
         stem="imagenet_bare",
@@ -90,15 +95,15 @@ def preactivation(depth: int, published: str = "") -> Architecture:
 def cifar_preactivation(
     depth: int,
     published: str = "",
-    paper: str = f"{IDENTITY}, table 4",
+    place: str = f"{IDENTITY}, table 3",
     kind: str = "preresnet",
     attention: str = "none",
 ) -> Architecture:
-    """Return a pre-activation network for CIFAR (arXiv:1603.05027, tables 3 and 4), of bottlenecks from 164 on."""
+    """Return a pre-activation network for CIFAR (arXiv:1603.05027, table 3), of bottlenecks from 164 on."""
     basic = depth < 164
     return cifar(
         depth,
-        paper,
+        described(place, published),
         published,
         kind,
         stem="small_bare",
@@ -111,10 +116,12 @@ def cifar_preactivation(
 def resnext(depth: int, groups: int, width: int, published: str = "", kind: str = "resnext") -> Architecture:
     """Return a ResNeXt for ImageNet (arXiv:1611.05431, table 1)."""
     name = f"{kind}{{}}-{groups}x{width}d"
-    attention, paper = (
+    attention, place = (
         ("squeeze_excite", f"{SENET}, table 2") if kind == "seresnext" else ("none", f"{RESNEXT}, table 1")
     )
-    return imagenet(depth, paper, published, name, groups=groups, width_per_group=width, attention=attention)
+    return imagenet(
+        depth, described(place, published), published, name, groups=groups, width_per_group=width, attention=attention
+    )
 
 
 def cifar_resnext(groups: int, width: int, published: str) -> Architecture:
@@ -167,11 +174,11 @@ def resnet_rs(depth: int, image_size: int, published: str) -> Architecture:
     )
 
 
-def densenet(depth: int, published: str, growth: int = 32) -> Architecture:
+def densenet(depth: int, published: str, growth: int = 32, place: str = f"{DENSENET}, table 1") -> Architecture:
     """Return a DenseNet-BC for ImageNet (arXiv:1608.06993, table 1)."""
     return Architecture(
         f"densenet{depth}",
-        f"{DENSENET}, table 1",
+        place,
         "imagenet",
         "dense_bottleneck",
         DENSENET_DEPTHS[depth],

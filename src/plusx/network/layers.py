@@ -118,7 +118,7 @@ class ScalarBias(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(*) -> (*)."""
-        return x + self.bias
+        return x + self.bias.to(x.dtype)  # autocast leaves sums as they are: float32 would spread from here
 
 
 class ScalarMultiplier(nn.Module):
@@ -134,7 +134,7 @@ class ScalarMultiplier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(*) -> (*)."""
-        return x * self.multiplier
+        return x * self.multiplier.to(x.dtype)
 
 
 def activation() -> Activation:

@@ -13,19 +13,21 @@ from plusx.network import layers
 from plusx.network.layers import Axes, Convolution
 
 
-class BatchNorm:
-    """A batch norm after (or, in pre-activation, before) every convolution."""
+class Norms:
+    """What keeps the scale: convolutions as they are, nothing where the papers have a norm, branches as they are."""
 
     conv_bias = False
+    """Whether convolutions add a number a channel."""
     zero_head = False
+    """Whether the head's linear layer begins at zero."""
 
     def conv(self, convolution: Convolution) -> nn.Module:
         """Return a convolution with whatever must come before it."""
         return convolution
 
-    def norm(self, axes: Axes, channels: int) -> nn.Module:
+    def norm(self, axes: Axes, channels: int) -> nn.Module:  # noqa: ARG002 - the family's
         """Return what stands where the papers have a norm."""
-        return axes.batch_norm(channels)
+        return layers.identity()
 
     def branch_scale(self) -> list[nn.Module]:
         """Return what multiplies a branch just before the sum."""
@@ -35,14 +37,18 @@ class BatchNorm:
         """Change the initial weights of all blocks' branches, each given as its convolutions, in place."""
 
 
-class NoNorm(BatchNorm):
-    """No norm at all: a bias a channel is all that is left of it."""
+class BatchNorm(Norms):
+    """A batch norm after (or, in pre-activation, before) every convolution."""
+
+    def norm(self, axes: Axes, channels: int) -> nn.Module:
+        """Return a batch norm."""
+        return axes.batch_norm(channels)
+
+
+class NoNorm(Norms):
+    """No norm at all: a bias a channel, which the convolution adds, is all that is left of it."""
 
     conv_bias = True
-
-    def norm(self, axes: Axes, channels: int) -> nn.Module:  # noqa: ARG002 - the family's signature
-        """Return the identity: the convolution's bias does what is left to do."""
-        return layers.identity()
 
 
 class SkipInit(NoNorm):
@@ -53,12 +59,12 @@ class SkipInit(NoNorm):
         return [layers.ScalarMultiplier(0.0)]
 
 
-class Fixup(BatchNorm):
+class Fixup(Norms):
     """No norm; the initial weights do it (arXiv:1901.09321, section 3, rules 1 to 3).
 
     Each branch's last convolution begins at zero, the others are smaller the deeper the network is; a learned number is
     added before every convolution and activation, and one multiplies every branch. The last addition of a branch stands
-    before the multiplier, not behind it as in the paper.
+    before the multiplier, not behind it; the one before the linear layer is left out, whose own bias does the same.
     """
 
     zero_head = True
@@ -83,7 +89,7 @@ class Fixup(BatchNorm):
                 convolution.weight.data *= len(branches) ** (-1 / (2 * len(before)))
 
 
-NORMS: dict[str, type[BatchNorm]] = {
+NORMS: dict[str, type[Norms]] = {
     "batch": BatchNorm,
     "none": NoNorm,
     "fixup": Fixup,

@@ -8,7 +8,7 @@ from torch import nn
 
 from plusx.network import layers
 from plusx.network.layers import Activation, Axes
-from plusx.network.norms import BatchNorm
+from plusx.network.norms import Norms
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Parts:
     """
 
     axes: Axes
-    norms: BatchNorm
+    norms: Norms
     shortcuts: "Shortcut"
     attentions: "Attention"
     attention_reduction: int = 16

@@ -90,7 +90,10 @@ class DeepStem(Stem):
 
 
 class StridedDeepStem(Stem):
-    """The deep stem with a fourth 3x3 convolution, of stride 2, for the max-pool (arXiv:2103.07579, section 4)."""
+    """The deep stem with a fourth 3x3 convolution, of stride 2, for the max-pool (arXiv:2103.07579, section 4).
+
+    So it is in the authors' code and in timm; the paper's text gives that stride to the bottleneck that follows.
+    """
 
     stride = 4
 

@@ -4,15 +4,18 @@ import dataclasses
 import math
 
 import pytest
+import tiny
 import torch
 from torch import nn
 
 from plusx.network import layers, norms
 from plusx.network.architectures import ARCHITECTURES
-from plusx.network.backbone import Backbone, branch_convolutions
+from plusx.network.backbone import Backbone, Network, branch_convolutions
 from plusx.network.layers import Axes
 from plusx.network.norms import NORMS
 from plusx.tasks.classification import Classification
+from plusx.training.loop import Diverged, train
+from plusx.training.recipe import Recipe
 
 TASK = Classification(("a", "b", "c"))
 
@@ -141,3 +144,21 @@ def test_110_layers_neither_explode_nor_vanish(norm):
 def test_110_layers_without_any_of_these_explode():
     first, *_, last = backbone_with("none", "resnet110")(torch.randn(8, 3, 16, 16))
     assert last.std() / first.std() > 100
+
+
+@pytest.mark.parametrize("norm", ["fixup", "skipinit", "none"])
+def test_56_layers_without_norm_learn_only_if_branches_begin_at_zero(norm):
+    torch.manual_seed(0)
+    backbone = Backbone(dataclasses.replace(ARCHITECTURES["resnet56"], channels_in=1, norm=norm))
+    network = Network(backbone, tiny.TASK.head(backbone))
+    recipe = Recipe(epochs=20, learning_rate=0.1, schedule="constant", nesterov=False, weight_decay=0.0)
+    losses = []
+    steps = train(network, tiny.TASK, tiny.batches(24, batch_size=12), recipe)
+    try:
+        losses.extend(progress.history[-1]["train_loss"] for progress in steps if progress.epoch_ended)
+    except Diverged:
+        losses.append(math.inf)
+    if norm == "none":
+        assert math.isinf(losses[-1])
+    else:
+        assert losses[-1] < 0.7 * losses[0], losses
