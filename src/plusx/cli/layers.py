@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Any
 from plusx.cli.console import Screen
 from plusx.cli.listing import millions
 from plusx.events import Noted
-from plusx.network.architecture import Architecture
 
 if TYPE_CHECKING:
+    from plusx.evaluation.complexity import Survey
     from plusx.evaluation.layer_table import Row
 
 
-def draw(
-    screen: Screen, architecture: Architecture, classes: int, sides: tuple[int, ...], files: tuple[Path, ...]
-) -> list[str]:
+def draw(screen: Screen, surveyed: "Survey", files: tuple[Path, ...]) -> list[str]:
     """Write the diagram, say where it is, and return its files."""
     if not files:
         return []
     from plusx.evaluation.diagram.drawing import write_drawing
     from plusx.evaluation.diagram.page import diagram
 
-    write_drawing(diagram(architecture, classes, sides), files)
+    write_drawing(diagram(surveyed), files)
     names = [str(file) for file in files]
     screen.below_section = True
     screen.draw(Noted(f"the diagram is in {' and '.join(names)}"))

@@ -14,11 +14,11 @@ HEADS = ("model", "parameters", "mult-adds", "px", "published")
 
 def list_architectures(screen: Screen, word: str = "") -> None:
     """List networks with their cost at their paper's image size; nothing is computed, so it comes at once."""
-    costs = json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))
+    known = costs()
     listing: list[dict[str, Any]] = [
         {
             "model": name,
-            **{key: costs[name][key] for key in ("parameters", "multiply_adds", "image_size", "classes")},
+            **{key: known[name][key] for key in ("parameters", "multiply_adds", "image_size", "classes")},
             "published": architecture.published,
             "paper": architecture.paper,
         }
@@ -41,6 +41,11 @@ def list_architectures(screen: Screen, word: str = "") -> None:
         for each, row in zip(listing, cells, strict=True):
             if each["paper"] == paper:
                 hang(screen.console, Text(line_of(row, widths)), Text(each["published"]))
+
+
+def costs() -> dict[str, dict[str, int]]:
+    """Return what each network costs at its paper's image size, as counted beforehand: see evaluation.complexity."""
+    return json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))
 
 
 def line_of(cells: tuple[str, ...], widths: list[int]) -> str:

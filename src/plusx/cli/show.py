@@ -8,12 +8,14 @@ from plusx.cli.console import Screen
 from plusx.cli.layers import draw, input_words, show_table, table_values
 from plusx.cli.listing import list_architectures
 from plusx.cli.options import OutputOptions, group, option
-from plusx.errors import UsageError, look_up
+from plusx.errors import UsageError, near_misses
 from plusx.network.architecture import Architecture, shortcut_named
 from plusx.network.architectures import ARCHITECTURES, paper_classes
+from plusx.weights.published import find_published
 
 NO_OUTPUT = OutputOptions()
 SUFFIXES = (".svg", ".png")
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".bin", ".ckpt")
 OTHER_PICTURES = (".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".eps", ".ps")
 
 
@@ -60,7 +62,10 @@ def show(
     image_size: Annotated[int | None, option("Side of the images in pixels.", "the paper's")] = None,
     dims: Annotated[int | None, option("Spatial axes: 1 for signals, 2 for images, 3 for volumes.", "2")] = None,
     shortcut: Annotated[
-        str | None, option("A (zero_pad), B (projection), C (projection_always) or none.", "the model's")
+        str | None,
+        option(
+            "A (zero_pad), B (projection), C (projection_always), D (pooled), bare_projection, none.", "the model's"
+        ),
     ] = None,
     place: Annotated[DiagramOptions, group("Diagram", 1)] = NO_PLACE,
     output: Annotated[OutputOptions, group("Output", 2)] = NO_OUTPUT,
@@ -75,19 +80,27 @@ def show(
     given = {name: value for name, value in changes.items() if value is not None}
     if what in ARCHITECTURES:
         show_one(screen, ARCHITECTURES[what], given, place.files(what))
-    elif what and (Path(what).exists() or "/" in what or what.endswith(".safetensors")):
+    elif is_path(what):
         refuse(given, "is for a model by its name; a trained network has its own")
         from plusx.cli.trained import name_of, show_trained
 
         show_trained(screen, Path(what), place.files(name_of(Path(what))))
+    elif ":" in what:
+        raise UsageError(f"{find_published(what).name!r} are published weights; use plusx weights show {what}")
     else:
         if not any(what in name for name in ARCHITECTURES):
-            look_up("model", what, ARCHITECTURES)
+            close = " or ".join(map(repr, near_misses(what, ARCHITECTURES)))
+            raise UsageError(f"no model is called {what!r}; {f'did you mean {close}?' if close else 'see plusx show'}")
         found = f"{what!r} is a part of several names" if what else "none was named"
         refuse(given, f"is for one model, but {found}; for example: plusx show resnet50")
         if place != NO_PLACE:
             raise UsageError(f"a diagram is of one model, but {found}; for example: plusx show resnet50")
         list_architectures(screen, what)
+
+
+def is_path(what: str) -> bool:
+    """Return whether a file or a folder is meant, even if there is none."""
+    return bool(what) and (Path(what).exists() or "/" in what or what.lower().endswith(WEIGHTS_SUFFIXES))
 
 
 def refuse(given: dict[str, Any], why: str) -> None:
@@ -102,7 +115,8 @@ def refuse(given: dict[str, Any], why: str) -> None:
 
 def show_one(screen: Screen, named: Architecture, given: dict[str, Any], files: tuple[Path, ...]) -> None:
     """Show the layer table of one network, and draw it."""
-    from plusx.evaluation.layer_table import layer_table
+    from plusx.evaluation.complexity import survey
+    from plusx.evaluation.layer_table import rows_of
 
     for name in ("classes", "channels", "image_size"):
         if given.get(name, 1) < 1:
@@ -116,7 +130,8 @@ def show_one(screen: Screen, named: Architecture, given: dict[str, Any], files: 
     classes = given.get("classes", paper_classes(named))
     size = given.get("image_size", named.image_size)
     sides = (size,) * architecture.dims
-    rows = layer_table(architecture, classes, sides)
+    surveyed = survey(architecture, classes, sides)
+    rows = rows_of(surveyed)
     if not screen.json:
         published = [("published", architecture.published)] if architecture.published else []
         screen.section(
@@ -130,7 +145,7 @@ def show_one(screen: Screen, named: Architecture, given: dict[str, Any], files: 
             ),
         )
         show_table(screen, rows)
-    drawn = draw(screen, architecture, classes, sides, files)
+    drawn = draw(screen, surveyed, files)
     screen.result(
         {
             "model": architecture.name,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from plusx.checkpoint import Checkpoint, checkpoint_file
 from plusx.cli.console import Screen
 from plusx.cli.layers import draw, input_words, show_table, table_values
 from plusx.errors import UsageError
-from plusx.evaluation.layer_table import layer_table
+from plusx.evaluation.complexity import survey
+from plusx.evaluation.layer_table import rows_of
 from plusx.events import Noted
 from plusx.inputs.image import ImageInput
 from plusx.plan import read_config
 from plusx.run_folder import RunFolder
+from plusx.weights.files import is_foreign
 
 LISTED = 12  # classes that are named
 SCORES = {
@@ -44,13 +47,18 @@ def show_trained(screen: Screen, path: Path, files: tuple[Path, ...]) -> None:
 
     Raises:
         CheckpointError: There is none, or it is damaged.
+        UsageError: It holds other people's weights.
     """
+    if is_foreign(path):
+        command = f"plusx weights show {shlex.quote(str(path))}"
+        raise UsageError(f"{str(path)!r} holds weights, but is no run and no checkpoint of plusx; use {command}")
     checkpoint = Checkpoint.load(path)
     run = run_of(path)
     scored, recipe = (read_scores(screen, run), read_recipe(screen, run)) if run else ({}, {})
     look, classes, provenance = checkpoint.input, checkpoint.task.classes, checkpoint.provenance
     architecture = checkpoint.architecture
-    rows = layer_table(architecture, len(classes), (look.height, look.width))
+    surveyed = survey(architecture, len(classes), (look.height, look.width))
+    rows = rows_of(surveyed)
     if not screen.json:
         screen.section(
             name_of(path),
@@ -64,7 +72,7 @@ def show_trained(screen: Screen, path: Path, files: tuple[Path, ...]) -> None:
         screen.section("Scores", [*score_rows(scored), *validation_rows(checkpoint.scores)] or [("", "none are known")])
         screen.section("Preprocessing", look_rows(look))
         show_table(screen, rows)
-    drawn = draw(screen, architecture, len(classes), (look.height, look.width), files)
+    drawn = draw(screen, surveyed, files)
     screen.result(
         {
             "run": str(run.path) if run else None,

@@ -6,18 +6,21 @@ Activations are the numbers that these layers give out: Radosavovic et al. 2020,
 
 The network runs once, on torch's meta device: shapes are computed, numbers are not.
 
-Shape letters: C channels, * spatial axes.
+Shape letters: B batch, C channels, * spatial axes.
 """
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from plusx.errors import UsageError
 from plusx.network import architectures, layers
@@ -28,6 +31,7 @@ from plusx.storage import write_bytes
 from plusx.tasks.classification import Classification
 
 GOLDEN = Path(architectures.__file__).with_name("complexity.json")
+LAYERS = layers.Convolution | layers.Pool
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,52 @@ class Call:
     multiply_adds: int
 
 
+@dataclass(frozen=True)
+class Survey:
+    """A classification network without numbers, and all that happened in it while one image went through.
+
+    Args:
+        network: On the meta device, in evaluation mode.
+        classes: How many classes its head tells apart.
+        image_size: All sides of the image in pixels.
+        calls: The turns of its modules.
+    """
+
+    network: Network
+    classes: int
+    image_size: tuple[int, ...]
+    calls: tuple[Call, ...]
+
+    @property
+    def complexity(self) -> Complexity:
+        """What the image cost."""
+        return complexity_of(self.network, self.calls)
+
+    @property
+    def stages(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The transition and the blocks of each stage that has layers; the first is what papers call conv2_x."""
+        backbone = self.network.backbone
+        pairs = zip(backbone.transitions, backbone.stages, strict=True)
+        return [pair for pair in pairs if any(isinstance(layer, LAYERS) for part in pair for layer in part.modules())]
+
+
+def survey(architecture: Architecture, classes: int, image_size: int | tuple[int, ...]) -> Survey:
+    """Build a network of shapes only and run it once.
+
+    Args:
+        architecture: The network.
+        classes: How many classes its head tells apart.
+        image_size: Side of the images in pixels, or all sides.
+
+    Raises:
+        DataError: There are fewer than two classes.
+        UsageError: The image does not fit the network.
+    """
+    network = meta_network(architecture, classes).eval()
+    sides = (image_size,) * architecture.dims if isinstance(image_size, int) else image_size
+    return Survey(network, classes, sides, tuple(calls_of(network, (architecture.channels_in, *sides))))
+
+
 def complexity(network: nn.Module, shape: tuple[int, ...]) -> Complexity:
     """Count what one image costs in a network, which is left as it was.
 
@@ -58,11 +108,16 @@ def complexity(network: nn.Module, shape: tuple[int, ...]) -> Complexity:
     Raises:
         UsageError: The image has no pixels, or not the network's number of channels.
     """
-    calls = [call for call in calls_of(network, shape) if isinstance(call.layer, layers.Convolution | layers.Linear)]
+    return complexity_of(network, calls_of(network, shape))
+
+
+def complexity_of(network: nn.Module, calls: Sequence[Call]) -> Complexity:
+    """Count what one image cost in a network, whose modules had these turns."""
+    counted = [call for call in calls if isinstance(call.layer, layers.Convolution | layers.Linear)]
     return Complexity(
         parameters_of(network),
-        sum(call.multiply_adds for call in calls),
-        sum(count(call.shape) for call in calls),
+        sum(call.multiply_adds for call in counted),
+        sum(count(call.shape) for call in counted),
     )
 
 
@@ -105,7 +160,7 @@ def calls_of(network: nn.Module, shape: tuple[int, ...]) -> list[Call]:
     numbers = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shapes = {name: torch.empty_like(number, device="meta") for name, number in numbers.items()}
     try:
-        with torch.no_grad(), evaluating(network):
+        with torch.no_grad(), evaluating(network), ShapesOnly():
             functional_call(network, shapes, (torch.empty(1, *shape, device="meta"),))
     except RuntimeError as error:
         channels, *sides = shape
@@ -117,6 +172,52 @@ def calls_of(network: nn.Module, shape: tuple[int, ...]) -> list[Call]:
         for hook in hooks:
             hook.remove()
     return calls
+
+
+class ShapesOnly(TorchFunctionMode):
+    """Puts stand-ins that give the same shape in the place of some functions.
+
+    On the meta device torch computes these in Python and imports its compiler for it, which takes a second.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - what the function gives
+        """Call a function of torch, or its stand-in."""
+        return STAND_INS.get(func, func)(*args, **(kwargs or {}))
+
+
+def same(x: Tensor, *_: object, **__: object) -> Tensor:
+    """Stand for what keeps a shape."""
+    return x
+
+
+def joined(x: Tensor, y: Tensor | float) -> Tensor:
+    """Stand for a sum or a product, number by number."""
+    shape = torch.broadcast_shapes(x.shape, y.shape) if isinstance(y, Tensor) else x.shape
+    return torch.empty(shape, device="meta")
+
+
+def concatenated(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Stand for torch.cat."""
+    shape = list(parts[0].shape)
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    return torch.empty(shape, device="meta")
+
+
+STAND_INS: dict[Callable[..., Any], Callable[..., Any]] = {
+    functional.batch_norm: same,
+    functional.relu: same,
+    functional.linear: lambda x, weight, _: torch.empty(*x.shape[:-1], len(weight), device="meta"),
+    Tensor.mean: Tensor.amax,
+    Tensor.add: joined,
+    Tensor.mul: joined,
+    torch.cat: concatenated,
+}
 
 
 @contextmanager
@@ -136,7 +237,7 @@ def parameters_of(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def cost(part: nn.Module, calls: list[Call]) -> int:
+def cost(part: nn.Module, calls: Sequence[Call]) -> int:
     """Count the multiply-adds of one part of the network that was called."""
     inside = set(part.modules())
     return sum(call.multiply_adds for call in calls if call.layer in inside)

@@ -3,14 +3,15 @@
 Shape letters: C channels, * spatial axes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from plusx.evaluation.complexity import Call, calls_of, cost, meta_network, parameters_of
+from plusx.evaluation.complexity import Call, Survey, cost, parameters_of, survey
+from plusx.evaluation.layer_words import TABLE, attention_words, conv_words, pool_words
 from plusx.network import layers
 from plusx.network.architecture import Architecture
-from plusx.network.attention import EfficientChannelAttention, SqueezeExcite
 from plusx.network.backbone import branch_convolutions
 
 
@@ -36,9 +37,7 @@ class Row:
 
 
 def layer_table(architecture: Architecture, classes: int, image_size: int | tuple[int, ...]) -> tuple[Row, ...]:
-    """Describe a network as table 1 of arXiv:1512.03385 does: the stem, each stage, the head.
-
-    As there, a pool of the stem stands with the blocks of conv2_x.
+    """Describe a network as `rows_of` does, without keeping it.
 
     Args:
         architecture: The network.
@@ -49,30 +48,32 @@ def layer_table(architecture: Architecture, classes: int, image_size: int | tupl
         DataError: There are fewer than two classes.
         UsageError: The image has no pixels.
     """
-    network = meta_network(architecture, classes)
-    sides = (image_size,) * architecture.dims if isinstance(image_size, int) else image_size
-    calls = calls_of(network, (architecture.channels_in, *sides))
+    return rows_of(survey(architecture, classes, image_size))
+
+
+def rows_of(surveyed: Survey) -> tuple[Row, ...]:
+    """Describe a network as table 1 of arXiv:1512.03385 does: the stem, each stage that has layers, the head.
+
+    As there, a pool of the stem stands with the blocks of conv2_x.
+    """
+    network, calls = surveyed.network, surveyed.calls
     shapes = {call.layer: call.shape for call in calls}
     backbone = network.backbone
     stem = branch_convolutions(backbone.stem)
-    words = [conv_words(part) for part in stem]
-    rows = [row("conv1", [backbone.stem], shapes[stem[-1]], words, calls)]
-    pools = [pool_words(part) for part in backbone.stem.modules() if isinstance(part, layers.Pool)]
-    for number, (transition, stage) in enumerate(zip(backbone.transitions, backbone.stages, strict=True), start=2):
+    rows = [row("conv1", [backbone.stem], shapes[stem[-1]], [conv_words(part, TABLE) for part in stem], calls)]
+    pools = [pool_words(part, TABLE) for part in backbone.stem.modules() if isinstance(part, layers.Pool)]
+    for number, (transition, stage) in enumerate(surveyed.stages, start=2):
         words = [*pools, *layer_words(transition), *block_words(stage)]
-        if words:  # a first stage without blocks is the stem's own output
-            rows.append(row(f"conv{number}_x", [transition, stage], shapes[stage], words, calls))
+        rows.append(row(f"conv{number}_x", [transition, stage], shapes[stage], words, calls))
         pools = []
-    words = [
-        *layer_words(backbone.finish),
-        f"global {'average' if architecture.pooling == 'mean' else architecture.pooling} pool",
-    ]
+    pooling = backbone.architecture.pooling
+    words = [*layer_words(backbone.finish), f"global {'average' if pooling == 'mean' else pooling} pool"]
     words += [f"linear, {part.out_features}" for part in network.head.modules() if isinstance(part, layers.Linear)]
-    rows.append(row("head", [backbone.finish, network.head], (1, classes, *(1,) * len(sides)), words, calls))
-    return tuple(rows)
+    ends = (1, surveyed.classes, *(1,) * len(surveyed.image_size))
+    return (*rows, row("head", [backbone.finish, network.head], ends, words, calls))
 
 
-def row(stage: str, parts: list[nn.Module], shape: tuple[int, ...], words: list[str], calls: list[Call]) -> Row:
+def row(stage: str, parts: list[nn.Module], shape: tuple[int, ...], words: list[str], calls: Sequence[Call]) -> Row:
     """Make the row of parts that follow one another and give out this shape."""
     between = ", " if stage == "head" else "; "
     parameters, multiply_adds = sum(map(parameters_of, parts)), sum(cost(part, calls) for part in parts)
@@ -84,9 +85,9 @@ def layer_words(part: nn.Module) -> list[str]:
     chosen: list[str] = []
     for layer in part.modules():
         if isinstance(layer, layers.Convolution):
-            chosen.append(conv_words(layer))
+            chosen.append(conv_words(layer, TABLE))
         elif isinstance(layer, layers.Pool):
-            chosen.append(pool_words(layer))
+            chosen.append(pool_words(layer, TABLE))
     return chosen
 
 
@@ -94,36 +95,7 @@ def block_words(stage: nn.Module) -> list[str]:
     """Describe a stage's blocks, equal ones in a row once: ["[3x3, 64; 3x3, 64] x 2"]."""
     runs: list[tuple[str, int]] = []
     for block in stage.children():
-        words = [*(conv_words(conv, stride=False) for conv in branch_convolutions(block)), *attention_words(block)]
-        text = f"[{'; '.join(words)}]"
+        words = [conv_words(conv, TABLE, stride=False) for conv in branch_convolutions(block)]
+        text = f"[{'; '.join(filter(None, (*words, attention_words(getattr(block, 'attention', None)))))}]"
         runs = [*runs[:-1], (text, runs[-1][1] + 1)] if runs and runs[-1][0] == text else [*runs, (text, 1)]
     return [f"{text} x {times}" for text, times in runs]
-
-
-def attention_words(block: nn.Module) -> list[str]:
-    """Describe a block's attention: ["squeeze-excite, 16"], the number being its narrow channels."""
-    found = [
-        f"squeeze-excite, {part.squeeze.out_channels}" for part in block.modules() if isinstance(part, SqueezeExcite)
-    ]
-    return found + [
-        f"channel attention, {part.conv.kernel_size[0]}"
-        for part in block.modules()
-        if isinstance(part, EfficientChannelAttention)
-    ]
-
-
-def conv_words(conv: layers.Convolution, *, stride: bool = True) -> str:
-    """Describe a convolution: "7x7, 64, stride 2", with groups "3x3, 128, 32 groups"."""
-    words = f"{'x'.join(str(side) for side in conv.kernel_size)}, {conv.out_channels}"
-    if conv.groups > 1:
-        words += f", {conv.groups} groups"
-    return f"{words}, stride {conv.stride[0]}" if stride and conv.stride[0] > 1 else words
-
-
-def pool_words(pool: layers.Pool) -> str:
-    """Describe a pool: "3x3 max-pool, stride 2"."""
-    average = isinstance(pool, layers.AveragePool)
-    size = pool.kernel_size[0] if isinstance(pool.kernel_size, tuple) else pool.kernel_size
-    sides = "x".join([str(size)] * layers.dims_of(pool))
-    stride = pool.stride[0] if isinstance(pool.stride, tuple) else pool.stride
-    return f"{sides} {'average' if average else 'max'}-pool, stride {stride}"

@@ -35,6 +35,11 @@ class SqueezeExcite(nn.Module):
         self.activation = layers.activation()
         self.excite = parts.axes.conv(narrow, channels, 1, bias=True)
 
+    @property
+    def words(self) -> str:
+        """What a layer table and a diagram say of it: the number is its narrow channels."""
+        return f"squeeze-excite, {self.squeeze.out_channels}"
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *) -> (B, C, *)."""
         mean = x.mean(tuple(range(2, x.ndim)), keepdim=True)
@@ -54,6 +59,11 @@ class EfficientChannelAttention(nn.Module):
         super().__init__()
         size = int(abs(math.log2(channels) + 1) / 2)
         self.conv = Axes(1).conv(1, 1, max(3, size + (size + 1) % 2))
+
+    @property
+    def words(self) -> str:
+        """What a layer table and a diagram say of it: the number is its kernel's size."""
+        return f"channel attention, {self.conv.kernel_size[0]}"
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *) -> (B, C, *)."""
@@ -77,4 +87,4 @@ ATTENTION: dict[str, Attention] = {
     "squeeze_excite": SqueezeExcite,
     "eca": eca,
 }
-"""From (channels, parts) to a module that keeps the shape."""
+"""From (channels, parts) to a module that keeps the shape; layer tables and diagrams call it by its `words`."""

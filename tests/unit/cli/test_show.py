@@ -3,12 +3,15 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
+from safetensors.torch import save_file
 
 import plusx
 from plusx.checkpoint import Checkpoint
@@ -125,6 +128,12 @@ def test_a_list_loads_nothing_heavy():
     ("words", "sentence"),
     [
         ("resnet51", "no model is called 'resnet51'; did you mean 'resnet"),
+        ("xyzzy", "no model is called 'xyzzy'; see plusx show"),
+        (
+            "resnet18:imagenet1k-v1",
+            "'resnet18:imagenet1k-v1' are published weights; use plusx weights show resnet18:imagenet1k-v1",
+        ),
+        ("resnet34:imagenet", "no published weights are called 'resnet34:imagenet'; for 'resnet34' there are"),
         ("--classes 3", "--classes is for one model, but none was named"),
         ("resnext --image-size 3", "--image-size is for one model, but 'resnext' is a part of several names"),
         ("--out x", "a diagram is of one model, but none was named"),
@@ -296,6 +305,19 @@ def test_what_is_no_trained_network_is_one_sentence(words, code, sentence, run, 
     found, said = failure(capsys, *words.split())
     assert found == code
     assert said.startswith(sentence)
+
+
+def test_others_weights_are_shown_by_plusx_weights(capsys, here):
+    torch.save({"weight": torch.zeros(2)}, here / "module.pth")
+    save_file({"weight": torch.zeros(2)}, here / "own.safetensors")
+    (here / "from the hub").mkdir()
+    (here / "from the hub" / "config.json").write_text("{}")
+    for name in ("module.pth", "own.safetensors", "from the hub"):
+        code, said = failure(capsys, name)
+        assert code == 2
+        assert said.endswith(f"no run and no checkpoint of plusx; use plusx weights show {shlex.quote(name)}")
+    code, said = failure(capsys, "nowhere.pth")
+    assert (code, said) == (4, "'nowhere.pth' does not exist; expected a plusx checkpoint file (.safetensors)")
 
 
 @pytest.mark.parametrize(

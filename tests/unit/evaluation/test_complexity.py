@@ -2,11 +2,16 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import plusx
 from plusx.errors import UsageError
 from plusx.evaluation import complexity as complexity_module
 from plusx.evaluation.complexity import (
@@ -15,10 +20,14 @@ from plusx.evaluation.complexity import (
     complexity,
     golden_entry,
     meta_network,
+    survey,
     write_golden,
 )
+from plusx.evaluation.diagram.page import diagram
+from plusx.evaluation.layer_table import rows_of
 from plusx.network import layers
 from plusx.network.architectures import ARCHITECTURES
+from plusx.network.backbone import Network
 
 ENTRIES = json.loads(GOLDEN.read_text())
 
@@ -297,3 +306,32 @@ def test_an_image_that_the_stages_cannot_halve_is_an_error():
     network = meta_network(ARCHITECTURES["resnet9"], 10)
     with pytest.raises(UsageError, match=r"4x4 pixels does not fit .* large enough for every stage to halve it"):
         complexity(network, (3, 4, 4))
+
+
+def test_a_survey_runs_a_network_once(monkeypatch):
+    runs = []
+    forward = Network.forward
+    monkeypatch.setattr(Network, "forward", lambda self, x: runs.append(x.shape) or forward(self, x))
+    surveyed = survey(ARCHITECTURES["resnet20"], 10, 32)
+    rows_of(surveyed)
+    diagram(surveyed)
+    assert runs == [(1, 3, 32, 32)]
+    assert surveyed.complexity == complexity(meta_network(ARCHITECTURES["resnet20"], 10), (3, 32, 32))
+
+
+def test_neither_the_compiler_nor_matplotlib_is_imported_for_shapes():
+    code = """
+import sys
+from plusx.evaluation.complexity import survey
+from plusx.evaluation.diagram.drawing import to_svg
+from plusx.evaluation.diagram.page import diagram
+from plusx.evaluation.layer_table import rows_of
+from plusx.network.architectures import ARCHITECTURES
+for name in ("resnet50", "seresnet50", "ecaresnet50", "densenet121", "preresnet18", "resnet9", "mnist_resnet"):
+    surveyed = survey(ARCHITECTURES[name], 10, 64)
+    rows_of(surveyed), to_svg(diagram(surveyed))
+print([name for name in ("torch._dynamo", "matplotlib") if name in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(plusx.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, env=environment)
+    assert done.stdout == "[]\n"

@@ -3,11 +3,14 @@
 import dataclasses
 
 import pytest
+from torch import nn
 
 from plusx.errors import DataError, UsageError
-from plusx.evaluation.complexity import complexity, meta_network
-from plusx.evaluation.layer_table import layer_table
+from plusx.evaluation.complexity import complexity, meta_network, survey
+from plusx.evaluation.diagram.anatomy import anatomy_of
+from plusx.evaluation.layer_table import layer_table, rows_of
 from plusx.network.architectures import ARCHITECTURES, paper_classes
+from plusx.network.attention import ATTENTION
 
 
 def table_of(name, classes=0, image_size=0):
@@ -66,6 +69,20 @@ def test_the_layer_table_of_mnist_resnet_is_its_definition():
 def test_attention_is_said_within_the_blocks():
     assert "[1x1, 64; 3x3, 64; 1x1, 256; squeeze-excite, 16] x 3" in table_of("seresnet50")[1][3]
     assert "[1x1, 64; 3x3, 64; 1x1, 256; channel attention, 5] x 3" in table_of("ecaresnet50")[1][3]
+
+
+@pytest.mark.parametrize("words", ["gate, 3", ""])
+def test_a_new_attention_says_its_own_words_in_table_and_diagram(words, monkeypatch):
+    class NewGate(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    if words:
+        NewGate.words = words
+    monkeypatch.setitem(ATTENTION, "new", lambda _, __: NewGate())
+    surveyed = survey(dataclasses.replace(ARCHITECTURES["resnet18"], attention="new"), 10, 64)
+    assert rows_of(surveyed)[2].blocks == f"[3x3, 128; 3x3, 128; {words or 'new gate'}] x 2"
+    assert anatomy_of(surveyed.network.backbone.stages[1][0]).branch[-1].words == (words or "new gate")
 
 
 def test_a_stage_without_blocks_says_how_it_begins():

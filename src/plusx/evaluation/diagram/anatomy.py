@@ -15,6 +15,9 @@ from torch import fx, nn
 from torch.fx.proxy import TraceError
 from torch.nn import functional
 
+from plusx.evaluation.layer_words import FIGURE, attention_words, class_words, conv_words, pool_words
+from plusx.network import layers
+
 SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 JOINS: dict[Any, str] = {**dict.fromkeys(SUMS, "sum"), torch.cat: "concatenation"}
@@ -31,8 +34,6 @@ FUNCTIONS: dict[Any, str] = {
 NAMES = {
     "BatchNorm": "batch norm",
     "ReLU": "relu",
-    "SqueezeExcite": "squeeze, excite",
-    "EfficientChannelAttention": "channel attention",
 }
 WHOLE = ("shortcut", "attention")
 """Parts of a block that are one step of it."""
@@ -101,8 +102,8 @@ def anatomy_of(block: nn.Module) -> Anatomy:
     try:
         graph = Reader().trace(block)
     except (TraceError, TypeError, ValueError, RuntimeError):
-        layers = [part for part in block.modules() if not any(True for _ in part.children())]
-        return Anatomy((), tuple(step for layer in layers for step in steps_of_layer("", layer)), None, "", ())
+        single = [part for part in block.modules() if not any(True for _ in part.children())]
+        return Anatomy((), tuple(step for layer in single for step in steps_of_layer("", layer)), None, "", ())
     output = next(node for node in graph.nodes if node.op == "output")
     end = output.args[0] if isinstance(output.args[0], fx.Node) else None
     trunk = list(back(end))
@@ -178,69 +179,29 @@ def steps_of_layer(name: str, layer: nn.Module) -> list[Step]:
     if last_word(name) == "shortcut" and any(True for _ in layer.children()):
         return list(chain_of(layer))
     if last_word(name) == "attention":
-        return [] if isinstance(layer, nn.Identity) else [Step("attention", name_of(layer), layer)]
-    kind = kind_of(layer)
-    match kind:
-        case "conv":
-            words = conv_words(layer)
-        case "pool":
-            words = pool_words(layer)
-        case "linear":
-            words = f"fc {layer.out_features}"
-        case _:
-            words = name_of(layer)
+        words = attention_words(layer)
+        return [Step("attention", words, layer)] if words else []
+    kind, words = kind_and_words(layer)
     chance = getattr(layer, "p", None)
     if isinstance(layer, nn.Identity | nn.Flatten) or chance == 0:
         return []
     return [Step(kind, f"{words} {chance:g}" if isinstance(chance, float) else words, layer)]
 
 
-def kind_of(layer: nn.Module) -> str:
-    """Tell a layer by what it has, so that one-, two- and three-dimensional ones are all known."""
-    if hasattr(layer, "kernel_size"):
-        return "conv" if hasattr(layer, "out_channels") else "pool"
-    if hasattr(layer, "out_features"):
-        return "linear"
+def kind_and_words(layer: nn.Module) -> tuple[str, str]:
+    """Tell a layer by its class, in one, two or three axes."""
+    if isinstance(layer, layers.Convolution):
+        return "conv", conv_words(layer, FIGURE)
+    if isinstance(layer, layers.Pool):
+        return "pool", pool_words(layer, FIGURE)
+    if isinstance(layer, layers.Linear):
+        return "linear", f"fc {layer.out_features}"
     if "Norm" in type(layer).__name__:
-        return "norm"
-    if type(layer).__module__ == "torch.nn.modules.activation":
-        return "activation"
-    return "other"
-
-
-def conv_words(conv: Any) -> str:  # noqa: ANN401 - a convolution of any number of axes
-    """Describe a convolution as figure 3 does: "3x3 conv, 128, /2"."""
-    words = f"{sides(conv.kernel_size)} conv, {conv.out_channels}"
-    words += f", {conv.groups} groups" if conv.groups > 1 else ""
-    return words + stride_words(conv)
-
-
-def pool_words(pool: Any) -> str:  # noqa: ANN401 - a pool of any number of axes
-    """Describe a pool: "3x3 max pool, /2"; an average of single pixels only leaves the others out."""
-    size = pool.kernel_size if isinstance(pool.kernel_size, tuple) else (pool.kernel_size,) * axes_of(pool)
-    if max(size) == 1:
-        return "every 2nd pixel" if stride_words(pool) == ", /2" else f"every pixel{stride_words(pool)}"
-    return f"{sides(size)} {'max' if 'Max' in type(pool).__name__ else 'average'} pool{stride_words(pool)}"
-
-
-def stride_words(layer: Any) -> str:  # noqa: ANN401 - a convolution or a pool
-    """Say by what a layer divides the size: ", /2"."""
-    stride = max(layer.stride) if isinstance(layer.stride, tuple) else layer.stride
-    return f", /{stride}" if stride > 1 else ""
-
-
-def axes_of(layer: nn.Module) -> int:
-    """Return the number of spatial axes that a layer's class names."""
-    return next((axes for axes in (1, 2, 3) if f"{axes}d" in type(layer).__name__), 2)
-
-
-def sides(size: tuple[int, ...]) -> str:
-    """Write a kernel's sides: "3x3"."""
-    return "x".join(str(side) for side in size)
+        return "norm", name_of(layer)
+    return "activation" if type(layer).__module__ == "torch.nn.modules.activation" else "other", name_of(layer)
 
 
 def name_of(layer: nn.Module) -> str:
     """Return what a layer's class is called, in words."""
-    name = type(layer).__name__
-    known = next((words for part, words in NAMES.items() if name.startswith(part)), None)
-    return known or "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    known = (words for part, words in NAMES.items() if type(layer).__name__.startswith(part))
+    return next(known, class_words(layer))

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from plusx.evaluation.complexity import Survey
 from plusx.evaluation.diagram.anatomy import Anatomy, Step, anatomy_of, chain_of
-from plusx.network.backbone import Network
 
 SHOWN = ("conv", "pool", "linear", "attention")
 LONGEST = 56  # layers and gaps between blocks; where there are more, equal blocks in a row are drawn once or twice
@@ -26,7 +25,7 @@ class Group:
 
     Args:
         steps: The layers that are drawn.
-        stage: The number of its stage, from 0; -1 for the stem and the head.
+        stage: The number of its stage, from 0, of those that have layers; -1 for the stem and the head.
         anatomy: How it computes, if it is a block.
         hidden: How many blocks like the one before stand here undrawn.
     """
@@ -59,20 +58,22 @@ class Column:
         return tuple((group.stage, group.anatomy) for group in self.groups if group.anatomy is not None)
 
 
-def column_of(network: Network, image_size: Size) -> Column:
-    """Read a network of the meta device, in evaluation mode, from the image on."""
-    backbone = network.backbone
-    anatomies = [[anatomy_of(block) for block in stage.children()] for stage in backbone.stages]
-    count = sum(len(shown(anatomy.steps)) + 1 for stage in anatomies for anatomy in stage)
+def column_of(surveyed: Survey) -> Column:
+    """Read a network from the image on."""
+    backbone = surveyed.network.backbone
+    stages = [(transition, [anatomy_of(each) for each in stage.children()]) for transition, stage in surveyed.stages]
+    count = sum(len(shown(anatomy.steps)) + 1 for _, stage in stages for anatomy in stage)
     groups = [Group(shown(chain_of(backbone.stem)))]
-    for number, (transition, stage) in enumerate(zip(backbone.transitions, anatomies, strict=True)):
+    for number, (transition, stage) in enumerate(stages):
         groups.append(Group(shown(chain_of(transition)), number))
         groups += folded(stage, number) if count > LONGEST else [block(each, number) for each in stage]
-    groups += [Group(shown(chain_of(part))) for part in (backbone.finish, network.head)]
-    depths = tuple(len(stage) for stage in anatomies)
-    channels = backbone.architecture.channels_in
-    sizes = sizes_of(network, (channels, *image_size))
-    return Column(tuple(group for group in groups if group.steps or group.hidden), depths, sizes, image_size)
+    groups += [Group(shown(chain_of(part))) for part in (backbone.finish, surveyed.network.head)]
+    return Column(
+        groups=tuple(group for group in groups if group.steps or group.hidden),
+        depths=tuple(len(stage) for _, stage in stages),
+        sizes={call.layer: call.shape[2:] for call in surveyed.calls},
+        image_size=surveyed.image_size,
+    )
 
 
 def block(anatomy: Anatomy, stage: int) -> Group:
@@ -97,21 +98,3 @@ def folded(stage: list[Anatomy], number: int) -> Iterator[Group]:
 def shown(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return the layers that a column shows, as figure 3 does: neither norms nor activations."""
     return tuple(step for step in steps if step.kind in SHOWN)
-
-
-def sizes_of(network: nn.Module, shape: tuple[int, ...]) -> dict[nn.Module, Size]:
-    """Run a network of the meta device on one image and note the size of what comes out of each layer."""
-    sizes: dict[nn.Module, Size] = {}
-
-    def note(layer: nn.Module, _: tuple[object, ...], output: object) -> None:
-        if isinstance(output, Tensor):
-            sizes[layer] = tuple(output.shape[2:])
-
-    hooks = [layer.register_forward_hook(note) for layer in network.modules()]
-    try:
-        with torch.no_grad():
-            network(torch.empty(1, *shape, device="meta"))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sizes

@@ -9,12 +9,11 @@ Paper: He et al. 2015, arXiv:1512.03385, figures 2, 3 and 5.
 import textwrap
 from collections.abc import Sequence
 
-from plusx.evaluation.complexity import complexity, meta_network
+from plusx.evaluation.complexity import Survey
 from plusx.evaluation.diagram.column import Column, Group, Size, column_of
 from plusx.evaluation.diagram.drawing import Box, Drawing, Line
 from plusx.evaluation.diagram.panels import draw_panels
 from plusx.evaluation.diagram.sheet import BOX, LETTER, PLAIN, SOFT, Sheet, colors
-from plusx.network.architecture import Architecture
 
 SAMPLES = {1: "signal", 2: "image", 3: "volume"}  # by spatial axes
 MARGIN = 28
@@ -24,18 +23,10 @@ BULGE = 42
 NARROWEST = 150  # of a layer's box
 
 
-def diagram(architecture: Architecture, classes: int, image_size: int | Size) -> Drawing:
-    """Draw a network.
-
-    Args:
-        architecture: The network.
-        classes: How many classes its head tells apart.
-        image_size: Side of the images in pixels, or all sides.
-    """
-    network = meta_network(architecture, classes).eval()
-    size = (image_size,) * architecture.dims if isinstance(image_size, int) else image_size
-    cost = complexity(network, (architecture.channels_in, *size))
-    column = column_of(network, size)
+def diagram(surveyed: Survey) -> Drawing:
+    """Draw a network."""
+    architecture, classes, size = surveyed.network.architecture, surveyed.classes, surveyed.image_size
+    cost, column = surveyed.complexity, column_of(surveyed)
     facts = (
         f"{'x'.join(map(str, size))}, {architecture.channels_in} channel{'s' * (architecture.channels_in != 1)}, "
         f"{classes:,} classes",

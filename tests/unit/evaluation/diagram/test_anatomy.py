@@ -56,7 +56,9 @@ def test_a_dense_block_concatenates():
     assert words(block.branch) == ["batch norm", "relu", "1x1 conv, 128", "batch norm", "relu", "3x3 conv, 32"]
 
 
-@pytest.mark.parametrize(("name", "said"), [("seresnet50", "squeeze, excite"), ("ecaresnet50", "channel attention")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("seresnet50", "squeeze-excite, 16"), ("ecaresnet50", "channel attention, 5")]
+)
 def test_attention_is_one_step_of_the_branch(name, said):
     last = block_of(name).branch[-1]
     assert (last.kind, last.words) == ("attention", said)

@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from plusx.evaluation.complexity import meta_network
+from plusx.evaluation.complexity import survey
 from plusx.evaluation.diagram.column import column_of
 from plusx.network.architectures import ARCHITECTURES
 
 
 def column(name, size=32, **changes):
     architecture = dataclasses.replace(ARCHITECTURES[name], **changes)
-    return column_of(meta_network(architecture, 10).eval(), (size,) * architecture.dims)
+    return column_of(survey(architecture, 10, size))
 
 
 def test_a_small_network_is_drawn_whole():

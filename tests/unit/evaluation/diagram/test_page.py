@@ -5,9 +5,11 @@ from itertools import combinations
 
 import pytest
 
+from plusx.evaluation.complexity import survey
 from plusx.evaluation.diagram.drawing import Box, Line, Words
 from plusx.evaluation.diagram.page import diagram
 from plusx.evaluation.diagram.sheet import PANEL, STAGES
+from plusx.evaluation.layer_table import rows_of
 from plusx.network.architectures import ARCHITECTURES, paper_classes
 
 KINDS = {
@@ -19,7 +21,7 @@ KINDS = {
 
 def drawn(name, **changes):
     architecture = dataclasses.replace(ARCHITECTURES[name], **changes)
-    return diagram(architecture, paper_classes(architecture), architecture.image_size)
+    return diagram(survey(architecture, paper_classes(architecture), architecture.image_size))
 
 
 def texts(drawing):
@@ -88,6 +90,32 @@ def test_dashed_is_what_is_no_identity(shortcut, dashes, said):
     assert any(text.startswith(said) for text in texts(drawing))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "dashes"),
+    [
+        ("resnet18", {}, [False, True]),
+        ("resnet18", {"shortcut": "projection_always"}, [True]),
+        ("densenet121", {}, [False]),
+        ("plain34", {}, []),
+    ],
+)
+def test_the_legend_shows_the_lines_that_are_there(name, changes, dashes):
+    drawing = drawn(name, **changes)
+    lines = [item for item in drawing.items if isinstance(item, Line) and len(item.points) == 2]
+    samples = [line for line in lines if line.points[0][1] == line.points[1][1]]
+    assert [line.dashed for line in samples] == dashes
+    told = [item for item in drawing.items if isinstance(item, Words) and item.text.startswith("shortcut: ")]
+    assert [item.y for item in told] == [line.points[0][1] for line in samples]
+
+
+def test_stages_are_numbered_as_in_the_layer_table():
+    surveyed = survey(ARCHITECTURES["resnet9"], 10, 32)
+    said = texts(diagram(surveyed))
+    assert [text for text in said if text.startswith("conv")] == ["conv2_x", "conv3_x", "conv4_x"]
+    assert [row.stage for row in rows_of(surveyed)] == ["conv1", "conv2_x", "conv3_x", "conv4_x", "head"]
+    assert [text for text in said if text.endswith("blocks")] == ["no blocks"]
+
+
 def test_folds_say_how_many():
     assert [text for text in texts(drawn("resnet152")) if "more" in text] == ["× 6 more blocks", "× 34 more blocks"]
 
@@ -108,7 +136,7 @@ def test_what_goes_in_has_a_name(dims, said):
 
 
 def test_sides_that_differ_are_both_said():
-    said = texts(diagram(ARCHITECTURES["resnet18"], 7, (200, 300)))
+    said = texts(diagram(survey(ARCHITECTURES["resnet18"], 7, (200, 300))))
     assert {"size: 200x300", "size: 50x75", "size: 1"} <= set(said)
 
 
