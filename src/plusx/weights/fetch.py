@@ -63,14 +63,14 @@ def fetch(
             raise CheckpointError(
                 f"what came for {published.name!r} from {published.url} or a mirror is useless: {wrong}"
             )
-        yield Noted(f"no sum is published for {path.name}, so it was not checked; its sha256 is {sum_of(path)}")
+        yield Noted(f"plusx knows no sum of {path.name}, so it was not checked; its sha256 is {sum_of(path)}")
     return path
 
 
 def mismatch(published: Published, path: Path) -> str:
     """Return "" for a file that is as published, otherwise what is wrong.
 
-    Where no sum is published, it must at least be a safetensors file of the size that its header tells of.
+    Where plusx knows no sum, it must at least be a safetensors file of the size that its header tells of.
     """
     if published.sha256:
         return Sums(sha256=published.sha256).mismatch(path)

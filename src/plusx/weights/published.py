@@ -3,7 +3,7 @@
 Sources: torchvision's weights enums (its figures on ImageNet-1k's validation set, one crop); timm's pretrained_cfgs and
 its results/results-imagenet.csv of August 2026 (the row of the same image size); Y. Idelbayev's
 akamaster/pytorch_resnet_cifar10. The name of a file of torchvision's or timm's ends in the first eight
-digits of its sha256; of those that timm publishes on the Hugging Face hub only, no sum is stated.
+digits of its sha256; of those that timm publishes on the Hugging Face hub only, plusx knows no sum.
 """
 
 import math
@@ -41,7 +41,7 @@ class Published:
         name: "resnet50:imagenet1k-v2": the architecture's name, and what tells its weights apart.
         source: Who published them.
         url: Where they are.
-        sha256: Of the file's bytes: all 64 digits, or the first ones that are published; "" where none are.
+        sha256: Of the file's bytes: all 64 digits, or the first ones that are published; "" where plusx knows none.
         mebibytes: The file's size as published; None where it is not.
         data: What they were trained on, which says what the outputs mean: "imagenet1k" or "cifar10".
         size: Height and width of the images, in pixels.
@@ -118,32 +118,19 @@ def _torchvision(architecture: str, version: int, file: str, mebibytes: float, t
     )  # fmt: skip
 
 
-def _timm(name: str, file: str, top1: float, crop: float, size: int = 224, base: str = TIMM) -> Published:
+def _timm(
+    name: str, file: str, top1: float, crop: float, size: int = 224, base: str = TIMM, half: bool = False
+) -> Published:  # fmt: skip
     return Published(
         name, "timm", f"{base}{file}.pth", file.rpartition("-")[2], None, "imagenet1k", size, timm_crop(size, crop),
-        IMAGENET_MEAN, IMAGENET_DEVIATION, "bicubic", top1, "Apache-2.0",
+        HALF if half else IMAGENET_MEAN, HALF if half else IMAGENET_DEVIATION, "bicubic", top1, "Apache-2.0",
     )  # fmt: skip
 
 
-def _hub(
-    name: str, model: str, top1: float, crop: float, mean: tuple[float, float, float] = HALF,
-    deviation: tuple[float, float, float] = HALF,
-) -> Published:  # fmt: skip
+def _hub(name: str, model: str, top1: float, crop: float) -> Published:
     url = f"{HUB}{model}/resolve/main/model.safetensors"
     return Published(
-        name,
-        "timm",
-        url,
-        "",
-        None,
-        "imagenet1k",
-        224,
-        timm_crop(224, crop),
-        mean,
-        deviation,
-        "bicubic",
-        top1,
-        "Apache-2.0",
+        name, "timm", url, "", None, "imagenet1k", 224, timm_crop(224, crop), HALF, HALF, "bicubic", top1, "Apache-2.0"
     )
 
 
@@ -218,9 +205,9 @@ PUBLISHED: dict[str, Published] = by_name(
         _timm("wide50-2:racm-in1k", "v0.1-weights/wide_resnet50_racm-8234f177", 81.466, 0.875),
         _hub("preresnet18:ra4-in1k", "resnetv2_18.ra4_e3600_r224_in1k", 73.572, 0.9),
         _hub("preresnet34:ra4-in1k", "resnetv2_34.ra4_e3600_r224_in1k", 77.626, 0.9),
-        _hub("preresnet50:a1h-in1k", "resnetv2_50.a1h_in1k", 80.410, 0.95),
-        _hub("preresnet101:a1h-in1k", "resnetv2_101.a1h_in1k", 82.042, 0.95),
-        _hub("densenet121:ra-in1k", "densenet121.ra_in1k", 75.574, 0.875, IMAGENET_MEAN, IMAGENET_DEVIATION),
+        _timm("preresnet50:a1h-in1k", "v0.1-rsb-weights/resnetv2_50_a1h-000cdf49", 80.410, 0.95, half=True),
+        _timm("preresnet101:a1h-in1k", "v0.1-rsb-weights/resnetv2_101_a1h-5d01f016", 82.042, 0.95, half=True),
+        _timm("densenet121:ra-in1k", "v0.1-weights/densenet121_ra-50efcf5c", 75.574, 0.875),
         _idelbayev("resnet20", 1_099_231, 91.73, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8"),
         _idelbayev("resnet32", 1_890_043, 92.63, "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850"),
         _idelbayev("resnet44", 2_680_855, 93.10, "014dd6541728a1c700b1642ab640e211dc6eb8ed507d70697458dc8f8a0ae2e4"),

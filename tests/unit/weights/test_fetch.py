@@ -111,8 +111,8 @@ def test_what_is_not_there_is_a_sentence_with_exit_code_4(server):
 
 
 def unchecked(tmp_path, content):
-    """Weights on the hub, whose sum nobody publishes, and a mirror that has them."""
-    wanted = PUBLISHED["preresnet50:a1h-in1k"]
+    """Weights on the hub, whose sum plusx does not know, and a mirror that has them."""
+    wanted = PUBLISHED["preresnet18:ra4-in1k"]
     assert wanted.url.startswith(HUB)
     mirror = tmp_path / "mirror"
     mirror.mkdir()
@@ -120,11 +120,11 @@ def unchecked(tmp_path, content):
     return wanted, str(mirror)
 
 
-def test_without_a_published_sum_that_is_said_and_the_sum_is_shown(tmp_path):
+def test_without_a_known_sum_that_is_said_and_the_sum_is_shown(tmp_path):
     wanted, mirror = unchecked(tmp_path, SAFE)
     notes = texts(fetch(wanted, mirror=mirror))
     assert notes[-1][1] == (
-        "no sum is published for resnetv2_50.a1h_in1k.safetensors, so it was not checked; "
+        "plusx knows no sum of resnetv2_18.ra4_e3600_r224_in1k.safetensors, so it was not checked; "
         f"its sha256 is {hashlib.sha256(SAFE).hexdigest()}"
     )
     assert list(fetch(wanted, mirror="")) == []
@@ -140,7 +140,7 @@ def test_without_a_published_sum_that_is_said_and_the_sum_is_shown(tmp_path):
         ((2).to_bytes(8, "little") + b"[]", "it is no safetensors file"),
     ],
 )
-def test_without_a_published_sum_at_least_the_form_is_checked(tmp_path, content, wrong):
+def test_without_a_known_sum_at_least_the_form_is_checked(tmp_path, content, wrong):
     wanted, mirror = unchecked(tmp_path, content)
     with pytest.raises(CheckpointError, match=wrong):
         result_of(fetch(wanted, mirror=mirror))

@@ -25,6 +25,57 @@ TIMM_NAMES = {f"preresnet{depth}": f"resnetv2_{depth}" for depth in (18, 34, 50,
 TIMM_TAGS = {"ra4-in1k": "ra4_e3600_r224_in1k"}
 
 
+# Rows of timm's results/results-imagenet.csv (commit 4e5207c7): model, image size, top-1 in percent.
+TIMM_RESULTS = {
+    "resnet18.a1_in1k": (224, 71.504),
+    "resnet34.a1_in1k": (224, 76.420),
+    "resnet50.a1_in1k": (224, 80.382),
+    "resnet50.a2_in1k": (224, 79.828),
+    "resnet50.a3_in1k": (160, 75.994),
+    "resnet101.a1h_in1k": (224, 81.950),
+    "resnet101.a1_in1k": (224, 81.494),
+    "resnet152.a1h_in1k": (224, 82.818),
+    "resnet152.a1_in1k": (224, 81.998),
+    "resnet50c.gluon_in1k": (224, 78.016),
+    "resnet101c.gluon_in1k": (224, 79.542),
+    "resnet152c.gluon_in1k": (224, 79.904),
+    "resnet18d.ra2_in1k": (224, 72.296),
+    "resnet34d.ra2_in1k": (224, 77.108),
+    "resnet50d.ra2_in1k": (224, 80.546),
+    "resnet101d.ra2_in1k": (256, 82.254),
+    "resnet152d.ra2_in1k": (256, 83.160),
+    "resnetrs50.tf_in1k": (160, 77.858),
+    "resnetrs101.tf_in1k": (192, 80.706),
+    "resnetrs152.tf_in1k": (256, 82.900),
+    "resnetrs200.tf_in1k": (256, 83.884),
+    "resnetrs270.tf_in1k": (256, 83.596),
+    "resnetrs350.tf_in1k": (288, 84.304),
+    "resnetrs420.tf_in1k": (320, 84.240),
+    "seresnet50.ra2_in1k": (224, 80.260),
+    "seresnet50.a1_in1k": (224, 80.012),
+    "seresnext50_32x4d.racm_in1k": (224, 81.268),
+    "seresnext101_32x4d.gluon_in1k": (224, 80.886),
+    "ecaresnet50d.miil_in1k": (224, 80.634),
+    "resnext50_32x4d.a1h_in1k": (224, 81.140),
+    "resnext101_32x4d.gluon_in1k": (224, 80.336),
+    "resnext101_64x4d.c1_in1k": (224, 82.446),
+    "wide_resnet50_2.racm_in1k": (224, 81.466),
+    "resnetv2_18.ra4_e3600_r224_in1k": (224, 73.572),
+    "resnetv2_34.ra4_e3600_r224_in1k": (224, 77.626),
+    "resnetv2_50.a1h_in1k": (224, 80.410),
+    "resnetv2_101.a1h_in1k": (224, 82.042),
+    "densenet121.ra_in1k": (224, 75.574),
+}
+
+# Files of timm's releases on GitHub, which its older pretrained_cfgs named and whose names end in digits of the sha256;
+# its newer ones name the hub's copies.
+TIMM_RELEASES = {
+    "resnetv2_50.a1h_in1k": "v0.1-rsb-weights/resnetv2_50_a1h-000cdf49.pth",
+    "resnetv2_101.a1h_in1k": "v0.1-rsb-weights/resnetv2_101_a1h-5d01f016.pth",
+    "densenet121.ra_in1k": "v0.1-weights/densenet121_ra-50efcf5c.pth",
+}
+
+
 def of(source):
     return [entry for entry in PUBLISHED.values() if entry.source == source]
 
@@ -82,6 +133,10 @@ def test_timms_are_as_its_pretrained_cfgs_say(entry):
         assert entry.url.startswith((TIMM, GLUON))
         assert entry.sha256 == re.search(r"-([0-9a-f]{8})\.pth$", theirs.url)[1]
         assert entry.file == theirs.url.rpartition("/")[2]
+    elif full in TIMM_RELEASES:
+        assert entry.url == TIMM + TIMM_RELEASES[full]
+        assert entry.sha256 == entry.url[-12:-4]
+        assert entry.file == entry.url.rpartition("/")[2]
     else:
         assert entry.url == f"https://huggingface.co/{theirs.hf_hub_id}/resolve/main/model.safetensors"
         assert entry.sha256 == ""
@@ -92,6 +147,15 @@ def test_timms_are_as_its_pretrained_cfgs_say(entry):
     assert theirs.interpolation == entry.interpolation
     assert theirs.license == entry.license.lower()
     assert theirs.num_classes == len(entry.classes)
+
+
+def test_timms_figures_are_those_of_its_results():
+    found = {}
+    for entry in of("timm"):
+        architecture, tag = entry.name.split(":")
+        name = TIMM_NAMES.get(architecture, their_name(architecture))
+        found[f"{name}.{TIMM_TAGS.get(tag, tag.replace('-', '_'))}"] = (entry.size, entry.top1)
+    assert found == TIMM_RESULTS
 
 
 def test_the_cifar_weights_are_known_by_their_whole_sum():
