@@ -47,7 +47,7 @@ def test_weights_of_torchvision_are_scored_and_answer(file, fish, capsys):
     scores = json.loads(seen.out)
     assert (scores["samples"], scores["split"], scores["checkpoint"]) == (6, "all", f"resnet18 with {path}")
     assert "are a torchvision state dict of a ResNet" in seen.err.replace("\n", " ")
-    assert "ImageNet's classes with its mean" in " ".join(seen.err.split())
+    assert "ImageNet's classes and 224x224 pixels, the center of 256" in " ".join(seen.err.split())
 
     images = sorted(str(image) for image in fish.rglob("*.png"))
     assert main(["predict", "resnet18", *images, "--weights", str(path), "--json"]) == 0

@@ -25,7 +25,9 @@ NO_OUTPUT = OutputOptions()
 
 
 def list_published(
-    model: Annotated[str, option("Only those of this network: resnet50.", "all of them")] = "",
+    model: Annotated[
+        str, option("Only those of this network, or with this part of a name: resnet50, densenet.", "all of them")
+    ] = "",
     /,
     *,
     output: Annotated[OutputOptions, group("Output", 1)] = NO_OUTPUT,
@@ -35,7 +37,8 @@ def list_published(
     Top-1 is the accuracy that their publisher states, in percent. A size with a tilde is computed, not published.
     """
     screen = Screen(json=output.json, quiet=output.quiet)
-    entries = published_for(model) if model else list(PUBLISHED.values())
+    part = model.lower().replace("_", "-")
+    entries = published_for(part) or [entry for entry in PUBLISHED.values() if part in entry.name]
     if not entries:
         name = look_up("model", model, ARCHITECTURES).name
         raise UsageError(f"no weights are published for {name!r}; plusx weights list names those that are")
@@ -111,20 +114,27 @@ def convert_weights(
 ) -> None:
     """Write weights under torchvision's or timm's keys, as their networks load them, or as a checkpoint of plusx."""
     screen = Screen(json=output.json, quiet=output.quiet)
-    from plusx.weights.convert import FORMATS, convert
+    from plusx.network.key_maps import key_map_for
+    from plusx.weights.convert import FORMATS, OURS, convert, notes_on, source_of
     from plusx.weights.read import read_weights
 
     framework = look_up("framework", to, {name: name for name in FORMATS})
     architecture = None if model is None else look_up("model", model, ARCHITECTURES)
     if file.exists():
         raise UsageError(f"{str(file)!r} exists and is not overwritten; choose another name")
+    known = ARCHITECTURES[find_published(weights).architecture] if is_name(weights) else architecture
+    if known is not None and framework != OURS:
+        key_map_for(known, framework)  # refuses what they have not before anything is fetched or read
     read = screen.follow(read_weights(weights))
-    for text in read.notes:
+    for text in (*read.notes, *notes_on(read, framework, architecture)):
         screen.draw(Noted(text))
     convert(read, file, framework, architecture)
     size = file.stat().st_size
     screen.draw(
-        Section("Result", (("read", read.recognized), ("written", f"{file}, {size:,} bytes, under {framework}'s keys")))
+        Section(
+            "Result",
+            (("read", read.recognized), ("written", f"{file}, {size:,} bytes, under {source_of(framework)}'s keys")),
+        )
     )
     screen.result({"recognized": read.recognized, "file": str(file), "bytes": size, "framework": framework})
 
@@ -253,7 +263,10 @@ def rows(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "url" in about:
         yield "address", about["url"]
         digits = len(about["sha256"])
-        yield "sha256", f"begins with {about['sha256']}" if 0 < digits < WHOLE else about["sha256"] or "not published"
+        yield (
+            "sha256",
+            f"begins with {about['sha256']}" if 0 < digits < WHOLE else about["sha256"] or "plusx knows none",
+        )
         yield "here", about["file"] or "no; plusx weights fetch gets them, and so does --weights"
     elif about["sha256"]:
         yield "sha256", about["sha256"]

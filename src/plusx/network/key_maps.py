@@ -15,9 +15,7 @@ from torch import Tensor
 
 from plusx.errors import CheckpointError, UsageError, look_up
 from plusx.network.architecture import Architecture
-
-WRAPPERS = ("module.", "_orig_mod.")
-"""What stands before all keys of a network that was saved as torch's DataParallel or torch.compile had wrapped it."""
+from plusx.network.key_wrappers import unwrapped
 
 HEAD = "head.linear.weight"
 NUMBER = re.compile(r"\{(?:\+(\d+))?\}")
@@ -37,8 +35,10 @@ class KeyMap:
         pairs: Their name of a part, and ours.
         fits: Which architectures are written so: for fields of Architecture, the values that it may have.
         older: Further pairs of former times, which are read and never written.
-        wrapper: What stands before every one of their keys; a state dict with another wrapper or none is read as well.
+        wrapper: What stands before every one of their keys; a state dict with other wrappers or none is read as well.
         convolved_head: Whether their head is a 1x1 convolution, with weights (K, C, 1, 1), not a linear layer's (K, C).
+        imagenet: Whether networks with these keys and a thousand outputs are trained on ImageNet.
+        maker: Whose the networks are, in words; the framework's if "".
     """
 
     framework: str
@@ -48,6 +48,13 @@ class KeyMap:
     older: Pairs = ()
     wrapper: str = ""
     convolved_head: bool = False
+    imagenet: bool = True
+    maker: str = ""
+
+    @property
+    def source(self) -> str:
+        """Whose the networks are, in words: "torchvision", "Y. Idelbayev"."""
+        return self.maker or self.framework
 
     def to_ours(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return their state dict under our keys; the tensors are the same ones, but for a convolved head's shape.
@@ -57,9 +64,8 @@ class KeyMap:
         Raises:
             CheckpointError: A key is none that such a network has.
         """
-        wrapper = wrapper_of(state)
         pairs = (*self.pairs, *self.older)
-        ours = {translated(key.removeprefix(wrapper), pairs): tensor for key, tensor in state.items()}
+        ours = {translated(key, pairs): tensor for key, tensor in unwrapped(state)[0].items()}
         if self.convolved_head and HEAD in ours:
             ours[HEAD] = ours[HEAD].flatten(1)
         return ours
@@ -77,10 +83,9 @@ class KeyMap:
         return theirs
 
     def unknown(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Return those of their keys that such a network does not have."""
-        wrapper = wrapper_of(state)
+        """Return those of their keys, without wrappers, that such a network does not have."""
         pairs = (*self.pairs, *self.older)
-        return [key for key in state if translation(key.removeprefix(wrapper), pairs) is None]
+        return [key for key in unwrapped(state)[0] if translation(key, pairs) is None]
 
     def misfit(self, architecture: Architecture) -> str:
         """Return in words why an architecture is not written so: "its stem is 'small', not 'imagenet'"; "" if it is."""
@@ -91,9 +96,9 @@ class KeyMap:
         return ""
 
 
-def wrapper_of(state: Mapping[str, Tensor]) -> str:
-    """Return the wrapper before all keys of a state dict, "" where there is none."""
-    return next((one for one in WRAPPERS if state and all(key.startswith(one) for key in state)), "")
+def our_name(name: str) -> str:
+    """Return what plusx calls a network of timm's: "wide_resnet50_2" is "wide50-2", "resnetv2_50" is "preresnet50"."""
+    return name.replace("wide_resnet", "wide").replace("resnetv2_", "preresnet").replace("_", "-")
 
 
 @cache
@@ -240,6 +245,8 @@ KEY_MAPS: dict[str, KeyMap] = {
         (*STEM, *block_pairs("layer{+1}.{}", (*BRANCH, *IN_SEQUENCE)), ("linear", "head.linear")),
         {**ORIGINAL, "stem": ("small",), "shortcut": ("zero_pad", "projection"), "attention": ("none",)},
         wrapper="module.",
+        imagenet=False,
+        maker="Y. Idelbayev",
     ),
 }
 """The state dicts that can be read, and written; where two read the same keys, the first is meant."""
@@ -259,6 +266,8 @@ def key_map_for(architecture: Architecture, framework: str) -> KeyMap:
         if not key_map.misfit(architecture):
             return key_map
     nearest = next((one for one in maps if architecture.block in one.fits["block"]), maps[0])
+    others = dict.fromkeys(one.framework for one in KEY_MAPS.values() if not one.misfit(architecture))
     raise UsageError(
-        f"{framework} has no network like {architecture.name}: for a {nearest.network} {nearest.misfit(architecture)}"
+        f"{nearest.source} has no network like {architecture.name}: for a {nearest.network} "
+        f"{nearest.misfit(architecture)}; use --to {' or '.join((*others, 'plusx'))}"
     )

@@ -3,13 +3,15 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from plusx.checkpoint import Checkpoint, checkpoint_file
-from plusx.errors import UsageError, look_up
+from plusx.errors import CheckpointError, UsageError, look_up
 from plusx.events import Event, Noted
 from plusx.network.architectures import ARCHITECTURES
 from plusx.weights.complete import checkpoint_of, complete
-from plusx.weights.files import is_foreign
+from plusx.weights.files import is_foreign, refuse_not_finite
+from plusx.weights.published import PUBLISHED
 from plusx.weights.read import read_weights
 
 
@@ -51,12 +53,29 @@ def choose(first: str | Path, weights: str | Path = "") -> Generator[Event, None
         if path.exists() or ":" in name:
             raise UsageError(f"{name!r} brings its own weights; leave --weights out, or name an architecture instead")
         look_up("model", name, ARCHITECTURES)
-    if not named and not is_foreign(path) and (path.exists() or ":" not in name):
+    if not named and not path.exists() and ":" not in name:
+        _refuse_missing(name)
+    if not named and not is_foreign(path) and path.exists():
         file = checkpoint_file(path)
-        return Chosen(Checkpoint.load(file), str(file), file)
+        held = Checkpoint.load(file)
+        refuse_not_finite(str(file), held.weights)
+        return Chosen(held, str(file), file)
     read = yield from read_weights(str(weights) or first)
-    read = complete(read, ARCHITECTURES[name] if named else None)
     yield Noted(f"the weights {read.origin} are {read.recognized}")
     for text in read.notes:
         yield Noted(text)
+    said = len(read.notes)
+    read = complete(read, ARCHITECTURES[name] if named else None)
+    for text in read.notes[said:]:
+        yield Noted(text)
     return Chosen(checkpoint_of(read), f"{name} with {read.origin}" if named else name, numbered=read.classes is None)
+
+
+def _refuse_missing(name: str) -> NoReturn:
+    """Say what was probably meant: a network's or a publisher's name, if it looks like one, and a path otherwise."""
+    if name and Path(name).name == name and not Path(name).suffix:
+        look_up("model", name, {**ARCHITECTURES, **PUBLISHED})
+    raise CheckpointError(
+        f"{name!r} does not exist; expected a run's folder, a checkpoint, a file of weights (.safetensors, .pth), or a "
+        "published name; plusx weights list shows these"
+    )

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from plusx.checkpoint import Checkpoint
 from plusx.errors import CheckpointError
-from plusx.inputs.image import ImageInput
 from plusx.network.architecture import Architecture
 from plusx.tasks.classification import Classification
-from plusx.weights.fit import adapted_input, refuse_misfit
-from plusx.weights.published import IMAGENET_DEVIATION, IMAGENET_MEAN
+from plusx.weights.assumed import assumed_input, in_words
+from plusx.weights.fit import refuse_misfit
 from plusx.weights.trained import Weights
 
 
@@ -24,16 +23,15 @@ def complete(weights: Weights, architecture: Architecture | None = None) -> Weig
         CheckpointError: They have no head, or fit another architecture, or fit several and the user names none.
     """
     if not weights.outputs:
-        raise CheckpointError(f"the weights {weights.origin!r} have no head, so they give no answers; train with them")
+        raise CheckpointError(
+            f"the weights {weights.origin!r} have no head that plusx knows, so they give no answers; train with them: "
+            f"plusx train DATA --weights {weights.origin}"
+        )
     chosen = architecture_of(weights, architecture)
     look, notes = weights.input, weights.notes
     if look is None:
-        side = chosen.image_size
-        look = adapted_input(ImageInput(side, side, 3, IMAGENET_MEAN, IMAGENET_DEVIATION), chosen.channels_in)
-        notes += (
-            f"{weights.origin} does not say how its images were prepared: {side}x{side} pixels with ImageNet's mean "
-            "and deviation are assumed",
-        )
+        look = assumed_input(chosen, chosen.channels_in)
+        notes += (f"{weights.origin} does not say how its images were prepared: {in_words(look)}, are assumed",)
     return dataclasses.replace(weights, architecture=chosen, input=look, notes=notes)
 
 
@@ -47,8 +45,16 @@ def architecture_of(weights: Weights, architecture: Architecture | None = None) 
     if chosen is None or (architecture is not None and architecture.name != chosen.name):
         chosen = architecture
     if chosen is None:
-        fits = f"fit {', '.join(weights.candidates)}" if weights.candidates else "fit no architecture of plusx"
-        raise CheckpointError(f"the weights {weights.origin!r} {fits}; name the one that they are of")
+        if not weights.candidates:
+            raise CheckpointError(
+                f"the weights {weights.origin!r} are {weights.recognized} whose depths and widths no network of plusx "
+                "has, so they cannot be used here; plusx show lists its networks"
+            )
+        first = weights.candidates[0].split()[0]
+        raise CheckpointError(
+            f"the weights {weights.origin!r} fit {', '.join(weights.candidates)}; name the one that they are of: "
+            f"plusx predict {first} IMAGE --weights {weights.origin}, and elsewhere --model {first}"
+        )
     chosen = dataclasses.replace(chosen, channels_in=weights.channels_in)
     refuse_misfit(weights, weights.state, chosen)
     return chosen

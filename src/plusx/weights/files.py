@@ -21,7 +21,7 @@ from plusx.errors import CheckpointError
 from plusx.tensor_file import HEADER
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
-NESTED = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+NESTED = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "network")
 """Under which keys a training program keeps its state dict, averaged weights first, as timm prefers them."""
 
 FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -92,6 +92,11 @@ def _start(path: Path, *, allow_empty: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
             start = file.read(9)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"the weights {str(path)!r} do not exist; expected a file (.safetensors, .pth ...), the folder of a run, "
+            "or a published name; plusx weights list shows these"
+        ) from error
     except OSError as error:
         raise CheckpointError(f"the weights {str(path)!r} cannot be read: {error.strerror}") from error
     if not start and not allow_empty:
@@ -149,7 +154,7 @@ def _pickle(path: Path) -> Content:
         what = f"asks for {asked[1]!r}" if asked else "is damaged or holds more than tensors"
         raise CheckpointError(
             f"{str(path)!r} {what}; as a pickle can run code of its maker's, it was not opened and nothing was run; "
-            "use a file of tensors only, best a .safetensors"
+            "where it was made, save the tensors only: torch.save(model.state_dict(), FILE)"
         ) from error
     name = next((name for name in NESTED if isinstance(held, dict) and isinstance(held.get(name), dict)), "")
     notes = (f"of {path.name!r} the averaged weights, {name!r}, are used",) if name.endswith("_ema") else ()
@@ -159,14 +164,36 @@ def _pickle(path: Path) -> Content:
 def _checked(path: Path, state: object) -> dict[str, Tensor]:
     """A state dict holds tensors by name, and nothing else."""
     if not isinstance(state, dict) or not state:
-        found = f"a {type(state).__name__}" if not isinstance(state, dict) else "no tensors"
+        found = with_article(state) if not isinstance(state, dict) else "no tensors"
         raise CheckpointError(f"{str(path)!r} holds {found}; expected a state dict: tensors by name")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{str(path)!r} holds a {type(value).__name__} under {key!r}; expected a state dict: tensors by name"
+                f"{str(path)!r} holds {with_article(value)} under {key!r}; expected a state dict: tensors by name"
             )
+    refuse_not_finite(str(path), state)
     return dict(state)
+
+
+def with_article(value: object) -> str:
+    """Return what a value is, in words: "a list", "an OrderedDict"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def refuse_not_finite(origin: str, state: Mapping[str, Tensor]) -> None:
+    """Check that every number is finite.
+
+    Raises:
+        CheckpointError: One is not a number, or infinite.
+    """
+    bad = [key for key, one in state.items() if one.is_floating_point() and not bool(one.isfinite().all())]
+    if bad:
+        more = f" and {len(bad) - 1:,} more" if len(bad) > 1 else ""
+        raise CheckpointError(
+            f"{origin!r} holds numbers that are not finite, in {bad[0]!r}{more}; use another copy, or weights of a "
+            "training that did not diverge"
+        )
 
 
 def _damaged(path: Path, error: BaseException) -> CheckpointError:

@@ -84,6 +84,13 @@ def refuse_misfit(weights: Weights, state: Mapping[str, Tensor], architecture: A
     """
     words = differences(architecture, state)
     if words:
+        own = [name for name in weights.candidates if name.split()[0] != architecture.name]
+        if own:
+            first = own[0].split()[0]
+            raise CheckpointError(
+                f"the weights {weights.origin!r} are of {' or '.join(own)}, not {architecture.name}; name {first} "
+                f"(--model {first})"
+            )
         more = f" and {len(words) - MOST_NAMED:,} more" if len(words) > MOST_NAMED else ""
         hint = f"; they fit {' or '.join(weights.candidates)}" if weights.candidates else ""
         raise CheckpointError(

@@ -5,26 +5,25 @@ from its keys and shapes, and whatever is assumed is said.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 from plusx.checkpoint import Checkpoint
+from plusx.download import sum_of
 from plusx.errors import CheckpointError, PlusxError
 from plusx.events import Event
 from plusx.inputs.image import ImageInput
 from plusx.inputs.resize import FILTERS
 from plusx.network.architecture import Architecture
 from plusx.network.architectures import ARCHITECTURES
-from plusx.network.key_maps import KeyMap
+from plusx.network.key_maps import KeyMap, our_name
 from plusx.tensor_file import HEADER
+from plusx.weights.assumed import assumed_input, in_words
 from plusx.weights.fetch import fetch, local_copy
-from plusx.weights.files import Content, read_content
+from plusx.weights.files import Content, read_content, refuse_not_finite
 from plusx.weights.imagenet import imagenet_classes
 from plusx.weights.published import (
-    IMAGENET_DEVIATION,
-    IMAGENET_MEAN,
     Published,
     find_published,
     published_by_sha256,
@@ -34,8 +33,6 @@ from plusx.weights.recognize import fitting, in_our_keys
 from plusx.weights.trained import Weights
 
 IMAGENET_CLASSES = 1000
-IMAGENET_INPUT = ImageInput(224, 224, 3, IMAGENET_MEAN, IMAGENET_DEVIATION, crop_fraction=0.875, rounded=True)
-IMAGENET_TRAINED = {"torchvision", "timm"}
 BEST = Path("weights") / "best.safetensors"
 
 
@@ -76,9 +73,10 @@ def from_checkpoint(origin: str, file: Path) -> Weights:
         CheckpointError: It is damaged, or from a newer plusx.
     """
     held = Checkpoint.load(file)
+    refuse_not_finite(origin, held.weights)
     return Weights(
         origin, "a plusx checkpoint", held.weights, held.architecture, held.task.classes, held.input,
-        candidates=(held.architecture.name,),
+        candidates=(held.architecture.name,), file=file, sha256=sum_of(file),
     )  # fmt: skip
 
 
@@ -88,9 +86,12 @@ def from_content(origin: str, content: Content, published: Published | None = No
     Raises:
         CheckpointError: They are of no network that is known here.
     """
-    state, key_map = in_our_keys(content.state, origin)
-    weights = Weights(origin, _kind(key_map, content), state, notes=content.notes)
-    by_sum = None if published else published_by_sha256(sha256_of(content.file))
+    state, key_map, left_out = in_our_keys(content.state, origin)
+    sha256 = sum_of(content.file)
+    weights = Weights(
+        origin, _kind(key_map, content), state, notes=(*content.notes, *left_out), file=content.file, sha256=sha256
+    )
+    by_sum = None if published else published_by_sha256(sha256)
     published = published or by_sum
     if published is not None:
         architecture = ARCHITECTURES[published.architecture]
@@ -105,7 +106,7 @@ def from_content(origin: str, content: Content, published: Published | None = No
         weights, architecture=fits[0] if len(fits) == 1 else None, candidates=tuple(map(name_of, fits))
     )
     weights = _with_config(weights, content.config)
-    return _with_imagenet(weights) if key_map is not None and key_map.framework in IMAGENET_TRAINED else weights
+    return _with_imagenet(weights) if key_map is not None and key_map.imagenet else weights
 
 
 def name_of(architecture: Architecture) -> str:
@@ -114,19 +115,17 @@ def name_of(architecture: Architecture) -> str:
     return architecture.name + ("" if architecture.shortcut == usual else f" with shortcut {architecture.shortcut}")
 
 
-def sha256_of(file: Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _kind(key_map: KeyMap | None, content: Content) -> str:
     """What was read, in words; plain ResNets and DenseNets have torchvision's keys in timm too."""
     if key_map is None:
         return "a plusx state dict"
     framework = "timm" if "pretrained_cfg" in content.config else key_map.framework
     what = "folder with the state dict" if content.config else "state dict"
-    return f"a {framework} {what} of a {key_map.network}"
+    return (
+        f"a {what} of {key_map.maker}'s {key_map.network}"
+        if key_map.maker
+        else (f"a {framework} {what} of a {key_map.network}")
+    )
 
 
 def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
@@ -168,11 +167,6 @@ def _with_config(weights: Weights, config: Mapping[str, Any]) -> Weights:
     )
 
 
-def our_name(name: str) -> str:
-    """Return what plusx calls a network of timm's: "wide_resnet50_2" is "wide50-2", "resnetv2_50" is "preresnet50"."""
-    return name.replace("wide_resnet", "wide").replace("resnetv2_", "preresnet").replace("_", "-")
-
-
 def _with_imagenet(weights: Weights) -> Weights:
     """What a thousand outputs under torchvision's or timm's keys mean, where nothing else is said."""
     if weights.outputs != IMAGENET_CLASSES or (weights.classes and weights.input):
@@ -182,10 +176,10 @@ def _with_imagenet(weights: Weights) -> Weights:
     if weights.classes is None:
         changes["classes"] = imagenet_classes()
         assumed.append("ImageNet's classes")
-    if weights.input is None and weights.channels_in == IMAGENET_INPUT.channels:
-        changes["input"] = IMAGENET_INPUT
-        assumed.append(f"its mean {IMAGENET_MEAN} and deviation {IMAGENET_DEVIATION}, and 224 pixels cropped from 256")
+    if weights.input is None:
+        changes["input"] = assumed_input(weights.architecture, weights.channels_in)
+        assumed.append(in_words(changes["input"]))
     if not assumed:
         return weights
-    note = f"the weights have 1,000 outputs and do not say of what: {' with '.join(assumed)} are assumed"
+    note = f"the weights have 1,000 outputs and do not say of what: {' and '.join(assumed)} are assumed"
     return dataclasses.replace(weights, notes=(*weights.notes, note), **changes)

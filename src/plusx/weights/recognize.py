@@ -11,43 +11,54 @@ from plusx.errors import CheckpointError
 from plusx.network.architecture import Architecture
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
-from plusx.network.key_maps import KEY_MAPS, KeyMap, wrapper_of
+from plusx.network.key_maps import KEY_MAPS, KeyMap
+from plusx.network.key_wrappers import is_ours, unwrapped
 from plusx.weights.trained import COUNTER, first_convolution
 
 PLACE = re.compile(r"backbone\.stages\.(\d+)\.(\d+)\.")
 OTHER_SHORTCUTS = ("projection", "zero_pad", "projection_always")
 BEGINNING = ("backbone.stem.", "backbone.stages.0.0.")
 MOST_NAMED = 3
+OTHER_HEAD = re.compile(r"(fc|classifier|linear|head|heads|last_linear)\.")
 
 
-def in_our_keys(state: Mapping[str, Tensor], origin: str) -> tuple[dict[str, Tensor], KeyMap | None]:
-    """Return foreign weights under our keys, and the map that read them; None where the keys are ours already.
+def in_our_keys(state: Mapping[str, Tensor], origin: str) -> tuple[dict[str, Tensor], KeyMap | None, tuple[str, ...]]:
+    """Return foreign weights under our keys, the map that read them, and what is to be said of what was left out.
 
+    The map is None where the keys are ours already. A head of another form does not keep the backbone from being read.
     What counts the batches of a norm is 0 where the weights come from before it was counted.
 
     Raises:
         CheckpointError: They have keys of no network that is known here.
     """
-    wrapper = wrapper_of(state)
-    bare = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
-    if any(key.startswith("backbone.") for key in bare):
-        return with_counters(bare), None
-    for key_map in KEY_MAPS.values():
-        if not key_map.unknown(bare):
-            return with_counters(key_map.to_ours(bare)), key_map
+    bare, beside = unwrapped(state)
+    notes = (f"{origin} holds more than a network: {some_of(beside)} are left out",) if beside else ()
+    if is_ours(bare):
+        return with_counters(bare), None, notes
     nearest = min(KEY_MAPS.values(), key=lambda key_map: len(key_map.unknown(bare)))
     strange = nearest.unknown(bare)
-    named = ", ".join(map(repr, strange[:MOST_NAMED]))
-    more = f" and {len(strange) - MOST_NAMED:,} more" if len(strange) > MOST_NAMED else ""
+    if strange and len(strange) < len(bare) and all(map(OTHER_HEAD.match, strange)):
+        bare = {key: tensor for key, tensor in bare.items() if key not in strange}
+        notes += (f"the head of {origin}, {some_of(strange)}, is not of the form that plusx knows and is left out",)
+        strange = []
+    if not strange and bare:
+        return with_counters(nearest.to_ours(bare)), nearest, notes
     raise CheckpointError(
-        f"{origin!r} has keys of no network that plusx knows: of {len(bare):,} keys a {nearest.framework} "
-        f"{nearest.network} lacks {named}{more}; expected the keys of {', '.join(known_kinds())} or of plusx"
+        f"{origin!r} has keys of no network that plusx knows: of {len(bare):,} keys {nearest.source}'s "
+        f"{nearest.network} does not know {some_of(strange)}; expected the keys of {', '.join(known_kinds())} or of "
+        "plusx"
     )
+
+
+def some_of(keys: list[str]) -> str:
+    """Return the first keys of many, and how many more there are."""
+    more = f" and {len(keys) - MOST_NAMED:,} more" if len(keys) > MOST_NAMED else ""
+    return ", ".join(map(repr, keys[:MOST_NAMED])) + more
 
 
 def known_kinds() -> list[str]:
     """Return the networks of others whose keys are read, in words."""
-    return list(dict.fromkeys(f"{key_map.framework}'s {key_map.network}" for key_map in KEY_MAPS.values()))
+    return list(dict.fromkeys(f"{key_map.source}'s {key_map.network}" for key_map in KEY_MAPS.values()))
 
 
 def with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -28,6 +29,8 @@ class Weights:
         input: The preprocessing that belongs to them; None where it is not known.
         notes: Sentences for a person.
         candidates: The names of the architectures that they fit.
+        file: The file that the tensors were read from; None where they come from no file.
+        sha256: Of that file.
     """
 
     origin: str
@@ -38,6 +41,8 @@ class Weights:
     input: ImageInput | None = None
     notes: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    file: Path | None = None
+    sha256: str = ""
 
     @property
     def outputs(self) -> int:

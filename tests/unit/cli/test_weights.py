@@ -86,6 +86,15 @@ def test_a_network_without_published_weights(capsys):
     assert "no model is called 'resnet5O'; did you mean 'resnet5" in run(capsys, "list", "resnet5O")[2]
 
 
+def test_a_part_of_a_name_lists_all_that_have_it(capsys):
+    names = [each["name"] for each in json.loads(run(capsys, "list", "densenet", "--json")[1])]
+    assert names == [name for name in PUBLISHED if "densenet" in name]
+    assert len(names) > 4
+    assert json.loads(run(capsys, "list", "ResNeXt50_32x4d", "--json")[1])[0]["name"].startswith("resnext50-32x4d:")
+    one = json.loads(run(capsys, "list", "resnet50", "--json")[1])
+    assert {each["architecture"] for each in one} == {"resnet50"}
+
+
 def test_published_weights_are_shown_without_being_fetched(capsys):
     code, out, _ = run(capsys, "show", "resnet50:imagenet1k-v2")
     assert code == 0
@@ -108,8 +117,8 @@ def test_where_published_weights_are_and_that_they_are_right(capsys, published):
 
 
 def test_what_is_not_published_of_published_weights(capsys):
-    out = run(capsys, "show", "preresnet50:default")[1]
-    assert "sha256        not published" in out
+    out = run(capsys, "show", "preresnet18:default")[1]
+    assert "sha256        plusx knows none" in out
     assert "resizing      bicubic, to whole levels as Pillow does" in out
     out = run(capsys, "show", "resnet20:cifar10")[1]
     assert f"sha256        {PUBLISHED['resnet20:cifar10'].sha256}" in out
@@ -224,6 +233,21 @@ def test_weights_are_converted_there_and_back(capsys, tmp_path):
     state = torch.load(again, weights_only=True)
     assert set(state) == set(expected)
     assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("arguments", [["resnet50d:ra2-in1k"], ["none.pth", "--model", "resnet50d"]])
+def test_what_others_do_not_have_is_refused_before_it_is_fetched_or_read(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "convert", arguments[0], "new.pth", *arguments[1:], "--to", "torchvision")
+    assert (code, out) == (2, "")
+    assert "torchvision has no network like resnet50d: " in err
+    assert err.endswith("; use --to timm or plusx\n")
+
+
+def test_classes_without_names_get_numbers_and_that_is_said(capsys, tmp_path):
+    theirs = foreign(tmp_path / "theirs.safetensors")
+    out = run(capsys, "convert", str(theirs), str(tmp_path / "ours.safetensors"), "--to", "plusx")[1]
+    assert "note: the names of the classes are not known: they are called 0 to 2" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

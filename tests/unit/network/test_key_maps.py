@@ -8,7 +8,8 @@ import torch
 from plusx.errors import CheckpointError, UsageError
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone, Network
-from plusx.network.key_maps import FRAMEWORKS, KEY_MAPS, key_map_for, translation, wrapper_of
+from plusx.network.key_maps import FRAMEWORKS, KEY_MAPS, key_map_for, translation
+from plusx.network.key_wrappers import is_ours, unwrapped
 from plusx.tasks.classification import ClassificationHead
 
 
@@ -105,12 +106,13 @@ def test_a_convolved_head_changes_its_shape():
     torch.testing.assert_close(key_map.to_theirs(ours), theirs, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod."])
+@pytest.mark.parametrize(
+    "wrapper", ["", "module.", "_orig_mod.", "model.", "module.net.", "backbone.", "network.module._orig_mod."]
+)
 @pytest.mark.parametrize("key_map", ["cifar", "torchvision"])
 def test_keys_are_read_whatever_wraps_them(key_map, wrapper):
     weight = torch.ones(1)
     theirs = {f"{wrapper}layer1.0.bn1.weight": weight, f"{wrapper}conv1.weight": weight}
-    assert wrapper_of(theirs) == wrapper
     assert KEY_MAPS[key_map].unknown(theirs) == []
     assert KEY_MAPS[key_map].to_ours(theirs) == {
         "backbone.stages.0.0.norm1.weight": weight,
@@ -119,8 +121,29 @@ def test_keys_are_read_whatever_wraps_them(key_map, wrapper):
 
 
 def test_a_wrapper_before_some_keys_only_is_none():
-    assert wrapper_of({"module.conv1.weight": torch.ones(1), "conv1.weight": torch.ones(1)}) == ""
-    assert wrapper_of({}) == ""
+    state = {"module.conv1.weight": torch.ones(1), "conv1.weight": torch.ones(1)}
+    assert unwrapped(state) == (state, [])
+    assert unwrapped({}) == ({}, [])
+
+
+def test_a_network_beside_other_things_is_taken_alone():
+    weight = torch.ones(1)
+    state = {"n_averaged": weight, "module.model.conv1.weight": weight, "module.criterion.weight": weight}
+    assert unwrapped(state) == ({"conv1.weight": weight}, ["criterion.weight"])
+
+
+@pytest.mark.parametrize(
+    ("key", "ours"),
+    [
+        ("backbone.stem.conv.weight", True), ("backbone.stem.norm3.bias", True), ("backbone.finish.norm.weight", True),
+        ("backbone.stages.2.0.attention.conv.weight", True), ("backbone.conv1.weight", False),
+        ("backbone.layer1.0.conv1.weight", False), ("backbone.stages.0.blocks.0.conv1.weight", False),
+        ("backbone.stem.0.weight", False),
+    ],
+)  # fmt: skip
+def test_what_others_call_a_backbone_is_not_ours(key, ours):
+    assert is_ours({key: torch.ones(1)}) is ours
+    assert list(unwrapped({key: torch.ones(1)})[0]) == [key if ours else key.removeprefix("backbone.")]
 
 
 def test_numbers_that_begin_at_one_have_no_zero():
@@ -158,8 +181,15 @@ def test_the_map_of_an_architecture_is_found(name, framework, network):
     ],
 )
 def test_a_framework_without_such_a_network_is_said(name, framework, why):
-    with pytest.raises(UsageError, match=rf"^{framework} has no network like {name}: {why}"):
+    with pytest.raises(
+        UsageError, match=rf"^{'Y. Idelbayev' if framework == 'cifar' else framework} has no network like {name}: {why}"
+    ):
         key_map_for(ARCHITECTURES[name], framework)
+
+
+def test_a_framework_that_has_the_network_is_named():
+    with pytest.raises(UsageError, match=r"; use --to timm or plusx$"):
+        key_map_for(ARCHITECTURES["resnet50d"], "torchvision")
 
 
 def test_a_framework_that_is_none_is_said():

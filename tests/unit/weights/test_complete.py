@@ -10,6 +10,7 @@ from plusx.errors import CheckpointError
 from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone, Network
+from plusx.weights.assumed import assumed_input, in_words
 from plusx.weights.complete import architecture_of, checkpoint_of, complete
 from plusx.weights.trained import Weights
 
@@ -48,15 +49,29 @@ def test_a_preprocessing_is_assumed_and_said():
     assert whole.input is not None
     assert (whole.input.height, whole.input.width, whole.input.mean) == (32, 32, (0.485, 0.456, 0.406))
     assert whole.notes[0] == "first"
-    assert "w.pth does not say how its images were prepared: 32x32 pixels with ImageNet's mean" in whole.notes[1]
+    assert "w.pth does not say how its images were prepared: 32x32 pixels, with ImageNet's mean" in whole.notes[1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photos_are_assumed_to_be_cropped_as_imagenets_whatever_the_head(channels):
+    look = assumed_input(dataclasses.replace(ARCHITECTURES["resnet18"], channels_in=channels), channels)
+    assert (look.height, look.channels, look.crop_fraction) == (224, channels, 0.875)
+    assert (look.interpolation, look.rounded) == ("bilinear", True)
+    assert in_words(look) == "224x224 pixels, the center of 256, with ImageNet's mean and deviation"
+    assert assumed_input(None, channels) == look
+    small = assumed_input(RESNET20, channels)
+    assert (small.height, small.crop_fraction) == (32, 1.0)
 
 
 def test_the_user_names_the_architecture_where_several_fit():
     several = weights(candidates=("resnet20", "plain20"))
-    with pytest.raises(CheckpointError, match=r"'w\.pth' fit resnet20, plain20; name the one that they are of"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"'w\.pth' fit resnet20, plain20; name .*: plusx predict resnet20 IMAGE --weights w\.pth, .*--model",
+    ):
         architecture_of(several)
     assert architecture_of(several, RESNET20) == RESNET20
-    with pytest.raises(CheckpointError, match="fit no architecture of plusx; name the one"):
+    with pytest.raises(CheckpointError, match="whose depths and widths no network of plusx has"):
         architecture_of(weights())
 
 
@@ -69,11 +84,13 @@ def test_the_weights_own_form_of_the_named_architecture_is_taken():
 
 def test_another_architecture_than_the_weights_say_is_refused():
     known = weights(architecture=RESNET20, candidates=("resnet20",))
-    with pytest.raises(CheckpointError, match=r"'w\.pth' do not fit resnet32: .*; they fit resnet20"):
+    with pytest.raises(
+        CheckpointError, match=r"'w\.pth' are of resnet20, not resnet32; name resnet20 \(--model resnet20\)$"
+    ):
         architecture_of(known, ARCHITECTURES["resnet32"])
 
 
 def test_weights_without_a_head_give_no_answers():
     headless = {key: value for key, value in weights().state.items() if not key.startswith("head.")}
-    with pytest.raises(CheckpointError, match=r"'w\.pth' have no head, so they give no answers"):
+    with pytest.raises(CheckpointError, match=r"'w\.pth' have no head that plusx knows, so they give no answers"):
         complete(weights(state=headless), RESNET20)

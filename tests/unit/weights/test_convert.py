@@ -1,5 +1,7 @@
 """Weights are written for others, in files of tensors only, and never over another file."""
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -11,7 +13,7 @@ from plusx.events import result_of
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone, Network
 from plusx.tasks.classification import ClassificationHead
-from plusx.weights.convert import FORMATS, WRITERS, convert
+from plusx.weights.convert import FORMATS, WRITERS, convert, notes_on
 from plusx.weights.read import read_weights
 from plusx.weights.trained import Weights
 
@@ -66,7 +68,11 @@ def test_strided_weights_are_written_whole(weights, tmp_path):
         ("timm", "w.onnx", r"cannot be written to .*; end its name in \.safetensors, \.pth, \.pt, \.th"),
         ("timm", "there.pth", r"there\.pth' exists and is not overwritten"),
         ("keras", "w.pth", "no framework is called 'keras'"),
-        ("cifar", "w.pth", "cifar has no network like resnet18: for a ResNet for CIFAR-10 its stem is 'imagenet'"),
+        (
+            "cifar",
+            "w.pth",
+            "Y. Idelbayev has no network like resnet18: for a ResNet for CIFAR-10 its stem is 'imagenet'",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_said(framework, name, why, weights, tmp_path):
@@ -86,3 +92,25 @@ def test_an_unknown_architecture_must_be_named(weights, tmp_path):
     with pytest.raises(CheckpointError, match="fit resnet18, plain18; name the one"):
         convert(unknown, tmp_path / "w.pth", "timm")
     convert(unknown, tmp_path / "w.pth", "timm", ARCHITECTURES["resnet18"])
+
+
+def test_what_is_unusual_about_written_weights_is_said(weights):
+    assert notes_on(weights, "torchvision") == ()
+    state = {
+        key: one.half() if one.is_floating_point() else one for key, one in weights.state.items() if "head" not in key
+    }
+    state["backbone.stem.conv.weight"] = state["backbone.stem.conv.weight"][:, :1]
+    assert notes_on(dataclasses.replace(weights, state=state), "torchvision") == (
+        "there is no head: the network there needs none, or strict=False when it loads them",
+        "the first convolution is for images of 1 channels, and so must theirs be",
+        "the numbers stay float16, as they were read",
+    )
+
+
+def test_what_a_checkpoint_assumes_is_said(weights):
+    known = dataclasses.replace(weights, notes=("first",))
+    prepared, numbered = notes_on(known, "plusx")
+    assert "does not say how its images were prepared: 224x224 pixels, the center of 256" in prepared
+    assert numbered == "the names of the classes are not known: they are called 0 to 2"
+    named = dataclasses.replace(known, classes=("a", "b", "c"))
+    assert notes_on(named, "plusx") == (prepared,)

@@ -136,16 +136,29 @@ def test_a_preprocessing_follows_the_channels():
     assert adapted_input(given, 5).deviation == pytest.approx((0.3,) * 5)
 
 
+def test_a_network_that_they_are_of_is_named_first():
+    target = network(depths=(1, 2))
+    with pytest.raises(CheckpointError) as caught:
+        fit(weights(candidates=("resnet18", "resnet20 with shortcut projection")), target, CLASSES)
+    assert str(caught.value) == (
+        "the weights 'w.pth' are of resnet18 or resnet20 with shortcut projection, not tiny; name resnet18 "
+        "(--model resnet18)"
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"widths": (4, 16)}, r"backbone\.stages\.1\.0\.conv1\.weight is 8x4x3x3, not 16x4x3x3; .* and 7 more"),
-        ({"depths": (1, 2)}, r"backbone\.stages\.1\.1\.conv1\.weight is missing; .* and \d+ more; they fit resnet20$"),
+        (
+            {"widths": (4, 16)},
+            r"backbone\.stages\.1\.0\.conv1\.weight is 8x4x3x3, not 16x4x3x3; .* and 7 more; they fit tiny$",
+        ),
+        ({"depths": (1, 2)}, r"backbone\.stages\.1\.1\.conv1\.weight is missing; .* and \d+ more; they fit tiny$"),
     ],
 )
 def test_another_backbone_is_refused_and_the_first_differences_named(changes, why):
     target = network(**changes)
     before = {key: value.clone() for key, value in target.state_dict().items()}
     with pytest.raises(CheckpointError, match=rf"the weights 'w\.pth' do not fit tiny: {why}"):
-        fit(weights(candidates=("resnet20",)), target, CLASSES)
+        fit(weights(candidates=("tiny",)), target, CLASSES)
     torch.testing.assert_close(target.state_dict(), before, rtol=0, atol=0)

@@ -16,11 +16,12 @@ from plusx.errors import CheckpointError, UsageError
 from plusx.events import result_of
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone, Network
-from plusx.network.key_maps import KEY_MAPS
+from plusx.network.key_maps import KEY_MAPS, our_name
 from plusx.tasks.classification import ClassificationHead
+from plusx.weights.assumed import assumed_input
 from plusx.weights.imagenet import imagenet_classes
 from plusx.weights.published import PUBLISHED
-from plusx.weights.read import IMAGENET_INPUT, our_name, read_weights
+from plusx.weights.read import read_weights
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,7 @@ def test_a_checkpoint_and_a_run_say_everything(tmp_path):
         assert weights.recognized == "a plusx checkpoint"
         assert (weights.architecture, weights.classes, weights.input) == (tiny.ARCHITECTURE, tiny.CLASSES, tiny.INPUT)
         assert (weights.origin, weights.candidates, weights.notes) == (str(path), ("tiny",), ())
+        assert (weights.file, weights.sha256) == (file, hashlib.sha256(file.read_bytes()).hexdigest())
         torch.testing.assert_close(dict(weights.state), dict(checkpoint.weights), rtol=0, atol=0)
 
 
@@ -67,7 +69,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("name", "key_map", "recognized"),
     [
-        ("resnet20", "cifar", "a cifar state dict of a ResNet for CIFAR-10"),
+        ("resnet20", "cifar", "a state dict of Y. Idelbayev's ResNet for CIFAR-10"),
         ("resnet18", "torchvision", "a torchvision state dict of a ResNet"),
         ("resnet18d", "timm_pooled", "a timm state dict of a ResNet-D"),
         ("preresnet18", "timm_preactivation", "a timm state dict of a ResNetV2"),
@@ -77,6 +79,7 @@ def test_a_state_dict_is_recognized(name, key_map, recognized, tmp_path):
     torch.save({"state_dict": state_of(name, key_map=key_map)}, tmp_path / "w.pth")
     weights = read(tmp_path / "w.pth")
     assert weights.recognized == recognized
+    assert weights.sha256 == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
     assert weights.architecture is not None
     assert (weights.architecture.name, weights.candidates) == (name, (name,))
     assert (weights.outputs, weights.channels_in) == (10, 3)
@@ -94,12 +97,89 @@ def test_our_own_bare_state_dict_may_fit_several(tmp_path):
 def test_a_thousand_outputs_are_imagenets_and_that_is_said(tmp_path):
     torch.save(state_of("resnet18", 1000, "torchvision"), tmp_path / "w.pth")
     weights = read(tmp_path / "w.pth")
-    assert (weights.classes, weights.input) == (imagenet_classes(), IMAGENET_INPUT)
+    assert (weights.classes, weights.input) == (imagenet_classes(), assumed_input(None, 3))
     (note,) = weights.notes
     assert note == (
-        "the weights have 1,000 outputs and do not say of what: ImageNet's classes with its mean (0.485, 0.456, 0.406) "
-        "and deviation (0.229, 0.224, 0.225), and 224 pixels cropped from 256 are assumed"
+        "the weights have 1,000 outputs and do not say of what: ImageNet's classes and 224x224 pixels, the center of "
+        "256, with ImageNet's mean and deviation are assumed"
     )
+
+
+def test_a_thousand_outputs_of_other_images_are_imagenets_for_as_many_channels(tmp_path):
+    state = state_of("resnet18", 1000, "torchvision")
+    state["conv1.weight"] = state["conv1.weight"][:, :1]
+    torch.save(state, tmp_path / "w.pth")
+    look = read(tmp_path / "w.pth").input
+    assert look == assumed_input(None, 1)
+    assert (look.channels, look.crop_fraction, look.rounded) == (1, 0.875, True)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_numbers_that_are_none_are_refused(number, suffix, tmp_path):
+    state = state_of("resnet20", key_map="cifar")
+    for key in ("module.conv1.weight", "module.linear.bias"):
+        state[key] = state[key].clone().fill_(number)
+    file = tmp_path / f"w{suffix}"
+    save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    why = (
+        r"w\.\w+' holds numbers that are not finite, in 'module\.(conv1\.weight|linear\.bias)' and 1 more; use another"
+    )
+    with pytest.raises(CheckpointError, match=why):
+        read(file)
+
+
+def test_a_checkpoint_that_diverged_is_refused(tmp_path):
+    checkpoint = tiny.checkpoint()
+    key = "head.linear.bias"
+    weights = {**checkpoint.weights, key: checkpoint.weights[key] * float("nan")}
+    dataclasses.replace(checkpoint, weights=weights).save(tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=r"not finite, in 'head\.linear\.bias'; use another"):
+        read(tmp_path / "x.safetensors")
+
+
+def test_a_config_without_a_crop_crops_nothing(tmp_path):
+    about = {key: value for key, value in CONFIG["pretrained_cfg"].items() if key != "crop_pct"}
+    look = read(folder(tmp_path / "hub", {"pretrained_cfg": about})).input
+    assert look is not None
+    assert look.crop_fraction == 1.0
+
+
+def test_a_head_of_another_form_does_not_keep_the_backbone_out(tmp_path):
+    state = state_of("resnet18", key_map="torchvision")
+    state |= {f"fc.1.{part}": state.pop(f"fc.{part}") for part in ("weight", "bias")}
+    torch.save(state, tmp_path / "w.pth")
+    weights = read(tmp_path / "w.pth")
+    assert (weights.candidates, weights.outputs) == (("resnet18",), 0)
+    (note,) = weights.notes
+    assert note.endswith("w.pth, 'fc.1.weight', 'fc.1.bias', is not of the form that plusx knows and is left out")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"n_averaged": torch.tensor(3), **{f"module.{key}": one for key, one in state.items()}},
+        lambda state: {"state_dict": {f"model.{key}": one for key, one in state.items()}, "epoch": 3},
+        lambda state: {"net": {f"module._orig_mod.{key}": one for key, one in state.items()}, "acc": 93.1},
+        lambda state: {"model_ema": {"n_averaged": torch.tensor(3)} | {f"module.net.{k}": v for k, v in state.items()}},
+    ],
+)  # fmt: skip
+def test_what_training_programs_write_is_read(wrap, tmp_path):
+    torch.save(wrap(state_of("resnet18", key_map="torchvision")), tmp_path / "w.pth")
+    weights = read(tmp_path / "w.pth")
+    assert (weights.candidates, weights.outputs) == (("resnet18",), 10)
+
+
+def test_a_backbone_within_something_larger_is_read(tmp_path):
+    state = {
+        f"backbone.{key}": one for key, one in state_of("resnet18", key_map="torchvision").items() if key[:2] != "fc"
+    }
+    torch.save({**state, "decode_head.conv.weight": torch.ones(1)}, tmp_path / "w.pth")
+    weights = read(tmp_path / "w.pth")
+    assert weights.recognized == "a torchvision state dict of a ResNet"
+    assert (weights.candidates, weights.outputs) == (("resnet18",), 0)
+    (note,) = weights.notes
+    assert note.endswith("w.pth holds more than a network: 'decode_head.conv.weight' are left out")
 
 
 def test_a_thousand_outputs_of_a_cifar_network_are_not_imagenets(tmp_path):
@@ -196,7 +276,7 @@ def test_a_file_is_known_by_its_sum(published, tmp_path):
     entry, file = published
     weights = read(file)
     kind, known = weights.recognized.split(", ")
-    assert kind == "a cifar state dict of a ResNet for CIFAR-10"
+    assert kind == "a state dict of Y. Idelbayev's ResNet for CIFAR-10"
     assert known == "by its sha256 resnet20:cifar10 of akamaster/pytorch_resnet_cifar10"
     assert weights.architecture == ARCHITECTURES["resnet20"]
     assert (weights.classes, weights.input) == (entry.classes, entry.image_input())
@@ -225,7 +305,7 @@ def test_a_published_name_is_read_from_a_mirror(published, tmp_path, monkeypatch
     [
         ("resnet50", UsageError, "'resnet50' does not say which weights are meant; for 'resnet50' there are"),
         ("resnet50:imagenet1k-v9", UsageError, "no published weights are called 'resnet50:imagenet1k-v9'"),
-        ("none.pth", CheckpointError, r"'none\.pth' cannot be read: No such file"),
+        ("none.pth", CheckpointError, r"'none\.pth' do not exist; expected"),
     ],
 )
 def test_what_is_nowhere_is_said(name, error, why):
@@ -237,3 +317,11 @@ def test_a_file_of_a_name_wins_over_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(state_of("resnet20", key_map="cifar"), Path("resnet50:imagenet1k-v2"))
     assert read("resnet50:imagenet1k-v2").candidates == ("resnet20",)
+
+
+def test_the_sum_of_a_folder_is_that_of_the_file_in_it(tmp_path):
+    save_file(state_of("resnet20"), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    weights = read(tmp_path)
+    assert weights.file == tmp_path / "model.safetensors"
+    assert weights.sha256 == hashlib.sha256(weights.file.read_bytes()).hexdigest()

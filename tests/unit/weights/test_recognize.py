@@ -48,6 +48,11 @@ def test_other_channels_and_another_shortcut_are_recognized():
     assert (found.name, found.shortcut) == ("resnet20", "projection")
 
 
+def test_a_shortcut_that_projects_always_is_recognized():
+    (found,) = fitting(state_of("resnet18", shortcut="projection_always"), None)
+    assert (found.name, found.shortcut) == ("resnet18", "projection_always")
+
+
 def test_a_network_of_no_name_fits_none():
     assert fitting(state_of("resnet20", widths=(8, 16, 32)), KEY_MAPS["cifar"]) == []
     assert fitting({}, None) == []
@@ -96,7 +101,8 @@ def test_the_source_is_told_by_its_keys(name, wrapper):
     if name == "timm":  # what tells it from torchvision
         ours["backbone.stages.0.0.attention.squeeze.weight"] = torch.ones(1)
     theirs = {wrapper + key.removeprefix("module."): value for key, value in KEY_MAPS[name].to_theirs(ours).items()}
-    state, key_map = in_our_keys(theirs, "them")
+    state, key_map, notes = in_our_keys(theirs, "them")
+    assert notes == ()
     expected = "torchvision_densenet" if name == "timm_densenet" else name
     assert key_map is KEY_MAPS[expected]
     assert state.keys() == ours.keys()
@@ -108,11 +114,12 @@ def test_our_own_keys_are_known_too():
         assert in_our_keys({f"{wrapper}backbone.stem.conv.weight": weight}, "w") == (
             {"backbone.stem.conv.weight": weight},
             None,
+            (),
         )
 
 
 def test_norms_that_counted_no_batches_count_none():
-    state, _ = in_our_keys({"bn1.running_mean": torch.ones(2), "bn1.running_var": torch.ones(2)}, "w")
+    state, *_ = in_our_keys({"bn1.running_mean": torch.ones(2), "bn1.running_var": torch.ones(2)}, "w")
     assert list(state)[-1] == "backbone.stem.norm.num_batches_tracked"
     assert state["backbone.stem.norm.num_batches_tracked"] == 0
     counted = {"bn1.running_var": torch.ones(2), "bn1.num_batches_tracked": torch.tensor(7)}
@@ -123,5 +130,15 @@ def test_keys_of_an_unknown_network_are_named():
     state = {f"layer1.0.{part}.weight": torch.ones(1) for part in ("conv1", "bn1", "alpha", "beta", "gamma", "delta")}
     with pytest.raises(CheckpointError) as caught:
         in_our_keys(state, "w.pth")
-    assert "'w.pth' has keys of no network that plusx knows: of 6 keys a torchvision ResNet lacks" in str(caught.value)
+    assert "'w.pth' has keys of no network that plusx knows: of 6 keys torchvision's ResNet does not know" in str(
+        caught.value
+    )
     assert "'layer1.0.alpha.weight', 'layer1.0.beta.weight', 'layer1.0.gamma.weight' and 1 more" in str(caught.value)
+
+
+def test_a_small_network_of_others_is_not_taken_for_the_beginning_of_one():
+    state = {f"{part}.weight": torch.ones(1) for part in ("conv1", "conv2", "fc1", "fc2")}
+    with pytest.raises(CheckpointError, match=r"does not know 'conv2\.weight', 'fc1\.weight', 'fc2\.weight'; expected"):
+        in_our_keys(state, "w.pth")
+    with pytest.raises(CheckpointError, match="has keys of no network"):
+        in_our_keys({"fc.0.weight": torch.ones(1)}, "w.pth")
