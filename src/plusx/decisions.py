@@ -8,9 +8,11 @@ from typing import Any
 from plusx.data import NAMES
 from plusx.device import Device
 from plusx.errors import UsageError
+from plusx.evaluation.complexity import calls_of, meta_network
+from plusx.network.architecture import Architecture
 from plusx.network.architectures import stem_warning
 from plusx.network.backbone import strides_of
-from plusx.plan import Plan, Request, resolve
+from plusx.plan import NOT_OPTIONS, PARTS, Plan, Request, resolve
 from plusx.preparation import Prepared, overfitting
 from plusx.weights.trained import Weights
 
@@ -35,6 +37,7 @@ def decide(
         recipe = {"batch_size": plan.recipe.batch_size, "learning_rate": plan.recipe.learning_rate}
         options = {**recipe, **NO_AUGMENTATION, **asked.options}
         plan = resolve(dataclasses.replace(asked, options=options), prepared.facts, prepared.statistics, weights)
+    refuse_small(plan)
     places = {name: _absolute(getattr(plan.run, name)) for name in ("source", "data_root", "weights")}
     chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
@@ -73,6 +76,34 @@ def decide(
     return prepared, plan, tuple(notes)
 
 
+def refuse_small(plan: Plan) -> None:
+    """Check that the network can take images of this size.
+
+    Raises:
+        UsageError: They are too small; the least side is named.
+    """
+    look, architecture = plan.input, plan.architecture
+    if takes(architecture, look.height, look.width):
+        return
+    low, high = min(look.height, look.width), max(look.height, look.width, architecture.image_size)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if takes(architecture, middle, middle) else (middle, high)
+    raise UsageError(
+        f"images of {look.height}x{look.width} pixels are too small for {architecture.name}, which halves them until "
+        f"nothing is left; it needs at least {high}x{high}: use --image-size {high} or another --model"
+    )
+
+
+def takes(architecture: Architecture, height: int, width: int) -> bool:
+    """Whether a network can take images of a size, tried without computing a number."""
+    try:
+        calls_of(meta_network(architecture, 2), (architecture.channels_in, height, width))
+    except UsageError:
+        return False
+    return True
+
+
 def halves_single_pixels(plan: Plan) -> bool:
     """Whether a stage of stride 2 gets a map that is one pixel high or wide.
 
@@ -91,15 +122,27 @@ def _absolute(place: str) -> str:
 
 def changes_by_hand(asked: Request, prepared: Prepared, weights: Weights | None = None) -> str:
     """Say which fields the user changed, and what they would have been: "epochs 3 (10)"."""
-    if not asked.options and not asked.config:
-        return ""
-    bare = dataclasses.replace(asked, config={}, options={})
-    without = _flat(resolve(bare, prepared.facts, prepared.statistics, weights).to_dict())
-    now = _flat(resolve(asked, prepared.facts, prepared.statistics, weights).to_dict())
+    given = {name for part in PARTS for name in asked.changes(part)} - NOT_OPTIONS
+    # With the same channels on both sides, what follows from them is no difference.
+    channels = asked.changes("input").get("channels", prepared.facts.channels)
+    bare = dataclasses.replace(asked, config={}, options={"channels": channels})
+    without, now = (
+        _flat(_with_whole_batches(resolve(one, prepared.facts, prepared.statistics, weights), prepared))
+        for one in (bare, asked)
+    )
+    without["input.channels"] = prepared.facts.channels
     return ", ".join(
-        f"{name.split('.')[1]} {now[name]} ({without[name]})" for name in now if now[name] != without[name]
+        f"{name.split('.')[1]} {now[name]} ({without[name]})"
+        for name in now
+        if now[name] != without[name] and name.split(".")[1] in given
     )
 
 
-def _flat(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
+def _with_whole_batches(plan: Plan, prepared: Prepared) -> Plan:
+    """The plan with a batch of at most all training samples."""
+    batch = max(2, min(plan.recipe.batch_size, prepared.facts.samples))
+    return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, batch_size=batch))
+
+
+def _flat(parts: Plan) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part, fields in parts.to_dict().items() for name, value in fields.items()}

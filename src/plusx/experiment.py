@@ -34,7 +34,7 @@ from plusx.result import Result
 from plusx.run_folder import RunFolder, typed
 from plusx.run_report import logged
 from plusx.run_state import check_same_data, read_state, save_state
-from plusx.start import Start, architecture_for, put_into
+from plusx.start import Start, architecture_for, put_into, seen_before
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 from plusx.weights.read import read_weights
@@ -86,7 +86,9 @@ def run(
     if not dry:
         RunFolder.check(out, name)
     weights = (yield from read_weights(asked.run.weights)) if asked.run.weights else None
-    architecture_for(weights, asked.run.model)  # its errors are said before any image is looked at
+    architecture_for(
+        weights, asked.run.model, asked.changes("architecture")
+    )  # its errors are said before any image is looked at
     look = asked.changes("input")
     prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
@@ -94,7 +96,7 @@ def run(
     device = dataclasses.replace(device, precision=plan.run.precision)
     network = network_of(plan)
     start = put_into(network, weights, plan.task.classes) if weights else None
-    notes = (*prepared.dataset.notes, *notes)
+    notes = (*prepared.dataset.notes, *seen_before(weights, prepared.dataset), *notes)
     experiment = yield from _build(plan, prepared, device, network, notes, start, began)
     screen: list[Event] = [*(yield from _first_screen(experiment, changes_by_hand(asked, prepared, weights)))]
     screen += [Noted(note, "warning") for note in experiment.notes]

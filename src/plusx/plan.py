@@ -18,7 +18,7 @@ from plusx.errors import UsageError, look_up, near_misses
 from plusx.inputs.image import ImageInput
 from plusx.network.architecture import Architecture, shortcut_named
 from plusx.network.architectures import ARCHITECTURES
-from plusx.start import architecture_for, look_of
+from plusx.start import architecture_for, kept_of, look_of
 from plusx.tasks.classification import Classification
 from plusx.training.freezing import frozen_parts
 from plusx.training.recipe import RECIPES, Recipe
@@ -97,6 +97,10 @@ class Run:
             raise UsageError(f"validation {self.validation} and test {self.test} leave nothing to train on; lower them")
         if self.save_minutes <= 0:
             raise UsageError(f"save_minutes is {self.save_minutes}, but must be above 0")
+
+    def recipe_or(self, default: str) -> str:
+        """Return the recipe's name, that for trained weights where there are some, or else `default`."""
+        return self.recipe or (FINETUNE if self.weights else default)
 
 
 @dataclass(frozen=True)
@@ -179,19 +183,17 @@ def request(source: str = "", *, config: Path | None = None, options: Mapping[st
     run_fields = {f.name for f in dataclasses.fields(Run)}
     given = dict(options or {})
     by_hand = {name: given.pop(name) for name in list(given) if name in run_fields}
-    run_values = {**from_file.get("run", {}), **by_hand, **({"source": source} if source else {})}
+    parts = kept_of(from_file, by_hand)
+    run_values = {**parts.pop("run", {}), **by_hand, **({"source": source} if source else {})}
     if not run_values.get("source"):
         raise UsageError("nothing to train on was named; give a data set, a folder or a manifest: plusx train digits")
-    parts = {name: values for name, values in from_file.items() if name != "run"}
     for name, part in (("model", "architecture"), ("recipe", "recipe")):
-        if by_hand.get(name):
-            parts.pop(part, None)  # another one was named by hand: the file's fields of it are not meant
-        elif not run_values.get(name):
+        if not run_values.get(name):
             run_values[name] = parts.get(part, {}).get("name", "")
     asked = Request(run=Run(**coerced_fields(Run, "run", run_values)), config=parts, options=given)
     for part in PARTS:
         asked.changes(part)
-    named = RECIPES.get(asked.run.recipe or (FINETUNE if asked.run.weights else ""), Recipe())
+    named = RECIPES.get(asked.run.recipe_or(""), Recipe())
     dataclasses.replace(named, **asked.changes("recipe"))
     return asked
 
@@ -213,9 +215,10 @@ def resolve(
     Raises:
         UsageError: A value cannot be used with this data or these weights.
     """
-    chosen = architecture_for(weights, asked.run.model) or ARCHITECTURES.get(asked.run.model)
+    own = architecture_for(weights, asked.run.model, asked.changes("architecture"))
+    chosen = own or ARCHITECTURES.get(asked.run.model)
     defaults = defaults_for(data, chosen)
-    named = RECIPES[asked.run.recipe or (FINETUNE if asked.run.weights else defaults.recipe)]
+    named = RECIPES[asked.run.recipe_or(defaults.recipe)]
     recipe = dataclasses.replace(
         named, **{name: value for name, value in defaults.training.items() if name in named.from_data}
     )

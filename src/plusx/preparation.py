@@ -66,11 +66,14 @@ def prepare(
 
     Raises:
         DataError: The data cannot be trained on, or a file cannot be read and the run is strict.
-        UsageError: There is no such source, or the samples are limited to fewer than there are classes.
+        UsageError: There is no such source, or the samples are limited to fewer than there are classes, or files are to
+            be read in other channels than 1 or 3.
     """
     data_root = Path(run.data_root) if run.data_root else None
     dataset = yield from read_dataset(run.source, data_root=data_root, download=run.download)
     dataset, found = yield from survey(dataset, reader_of(1, max_pixels).inspect, workers=os.cpu_count() or 1)
+    if channels not in (None, 1, 3) and any(isinstance(sample.source, Path) for sample in dataset.samples):
+        raise UsageError(f"channels is {channels}, but the images of {run.source!r} are files; use --channels 1 or 3")
     facts = {sample.name: fact for sample, fact in zip(dataset.samples, found, strict=True)}
     if run.strict:
         refuse_rejected(dataset)

@@ -14,7 +14,7 @@ from torch import nn
 
 from plusx.data import Dataset
 from plusx.data.batches import Batches
-from plusx.data.dataset import rejected_words
+from plusx.data.dataset import counted, rejected_words
 from plusx.device import Device
 from plusx.evaluation.complexity import complexity
 from plusx.evaluation.evaluate import Evaluation
@@ -24,6 +24,7 @@ from plusx.plan import Plan
 from plusx.result import Result
 from plusx.run_folder import typed
 from plusx.start import Start
+from plusx.training.freezing import frozen_parts, head_steps
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
@@ -117,8 +118,8 @@ def first_screen(
                     "recipe",
                     f"{recipe.name}: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, {recipe.schedule}",
                 ),
-                *_frozen(recipe),
-                ("length", f"{recipe.epochs} epochs of {len(batches):,} steps, batch {recipe.batch_size}"),
+                *_frozen(plan, network, len(batches)),
+                ("length", _length(recipe, len(batches))),
                 ("device", device.describe()),
                 ("batches", held),
                 duration,
@@ -177,18 +178,24 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
 
 
-def _frozen(recipe: Recipe) -> list[tuple[str, str]]:
+def _length(recipe: Recipe, steps: int) -> str:
+    epochs = f"{recipe.epochs:,} {'epoch' if recipe.epochs == 1 else 'epochs'}"
+    return f"{epochs} of {counted(steps, 'step')}, batch {recipe.batch_size}"
+
+
+def _frozen(plan: Plan, network: nn.Module, steps: int) -> list[tuple[str, str]]:
     """Say what is not trained, or later, or more slowly; nothing where all is trained alike."""
-    named = {"1": "the stem and stage 1"}.get(recipe.freeze, recipe.freeze)
-    if named.isdecimal():
-        named = f"the stem and stages 1 to {recipe.freeze}"
-    said = [] if recipe.freeze == "none" else [f"{named} for the whole run"]
-    if recipe.head_epochs and recipe.freeze != "backbone":
-        said.append(f"all but the head for the first {recipe.head_epochs:g} epochs")
+    recipe, stages = plan.recipe, len(plan.architecture.depths)
+    parts = frozen_parts(recipe.freeze, stages)
+    named = {0: "", 1: "the stem", 2: "the stem and stage 1", 1 + stages: "all but the head"}
+    said = [f"{named.get(parts, f'the stem and stages 1 to {parts - 1}')}, for the whole run"] if parts else []
+    alone = head_steps(network, recipe, steps) / steps
+    if alone:
+        said.append(f"all but the head for the first {'epoch' if alone == 1 else f'{alone:.3g} epochs'}")
     if recipe.frozen_norms:
         said.append("the norms' statistics")
     rates = [("rates", f"each part towards the image {recipe.rate_decay:g} times the one after it")]
-    return [*([("frozen", ", ".join(said))] if said else []), *(rates if recipe.rate_decay < 1 else [])]
+    return [*([("frozen", "; ".join(said))] if said else []), *(rates if recipe.rate_decay < 1 else [])]
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

@@ -137,7 +137,9 @@ def logged(folder: RunFolder, event: Event) -> Event:
         case Noted(text=text):
             folder.log(text)
         case Section(title=title, rows=rows):
-            folder.log("\n".join([title, *(f"    {name}: {value}" for name, value in rows)]))
+            folder.log(
+                "\n".join([title, *(f"    {name}: {value}" if name else f"    {value}" for name, value in rows)])
+            )
         case EpochEnded(epoch=epoch, epochs=epochs, scores=scores):
             numbers = ", ".join(f"{name} {value:.5g}" for name, value in scores.items() if name != "epoch")
             folder.log(f"epoch {epoch}/{epochs}: {numbers}")

@@ -130,6 +130,10 @@ def test_a_dry_run_shows_all_and_writes_nothing(
         (["--freeze", "7"], 2, "freeze is '7', but the network has a stem and 3 stages"),
         (["--freeze", "all"], 2, "freeze is 'all', but must be none, stem, backbone, or a number"),
         (["--model", "resnet18"], 2, "are those of resnet20, but --model is resnet18"),
+        (["--norm", "fixup"], 2, "are of resnet20 with norm batch, but norm fixup was asked for; leave --norm out"),
+        (["--norm", "none"], 2, "are of resnet20 with norm batch, but norm none was asked for; leave --norm out"),
+        (["--shortcut", "C"], 2, "with shortcut zero_pad, but shortcut projection_always was asked for; leave --short"),
+        (["--channels", "2"], 2, "are files; use --channels 1 or 3"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(
@@ -140,8 +144,10 @@ def test_what_does_not_fit_is_one_sentence(
 
 
 def test_weights_that_are_nowhere_are_one_sentence(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", str(photos), "--weights", "nowhere.pth", "--dry-run"]) in (2, 4)
-    assert "nowhere.pth" in capsys.readouterr().err
+    assert main(["train", str(photos), "--weights", "nowhere.pth", "--dry-run"]) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'nowhere.pth' do not exist; expected a file" in said
+    assert "plusx weights list" in said
 
 
 def test_a_recipe_for_trained_weights_without_any_is_warned_of(photos: Path) -> None:
@@ -149,3 +155,62 @@ def test_a_recipe_for_trained_weights_without_any_is_warned_of(photos: Path) -> 
     events = list(work)
     assert any("there are no trained weights" in str(event) for event in events)
     assert "Weights" not in [event.title for event in events if isinstance(event, Section)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos without splits, and a run on them."""
+    folder = tmp_path_factory.mktemp("whole")
+    photos = make_photos(folder / "photos", {"": 8})
+    words = ["--model", "resnet20", "--image-size", "16", "--epochs", "1", "--threads", "1", "--name", "base"]
+    assert main(["train", str(photos), "--out", str(folder / "runs"), *words]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("seed", "told"), [("0", False), ("1", True)])
+def test_test_samples_that_a_run_was_trained_on_are_told(
+    seed: str, told: bool, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--weights", str(whole / "runs" / "base"), "--epochs", "1", "--threads", "1", "--seed", seed]
+    assert main(["train", str(whole / "photos"), *words, "--out", str(tmp_path), "--name", "next"]) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    log = (tmp_path / "next" / "log.txt").read_text(encoding="utf-8")
+    report = (tmp_path / "next" / "report.html").read_text(encoding="utf-8")
+    for text in (shown, log, report):
+        found = "test samples were in the training or validation split of the run that the weights come from" in text
+        assert found is told
+
+
+def test_a_config_with_other_weights_takes_their_network(whole: Path, weights: Path) -> None:
+    file = whole / "runs" / "base" / "config.yaml"
+    asked = request(str(whole / "photos"), config=file, options={"weights": str(weights)})
+    work = experiment.run(asked, dry=True)
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        plan = end.value.plan
+    assert plan.input.mean == Checkpoint.load(weights).input.mean
+    assert plan.input.height == 40
+    assert plan.recipe.name == config(whole / "runs" / "base")["recipe"]["name"]
+
+
+def test_more_head_epochs_than_half_are_told_as_they_are(
+    photos: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--weights", str(weights), "--dry-run", "--epochs", "2", "--head-epochs", "9", "--freeze"]
+    assert main(["train", str(photos), *words, "stem"]) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "the stem, for the whole run; all but the head for the first epoch;" in shown
+    assert main(["train", str(photos), *words, "3"]) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "all but the head, for the whole run;" in shown
+    assert "for the first" not in shown
+
+
+@pytest.mark.parametrize("words", [["--recipe", "tutorial"], ["--image-size", "12"]])
+def test_images_too_small_for_a_network_are_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", "--model", "mnist_resnet", "--dry-run", *words]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "pixels are too small for mnist_resnet, which halves them until nothing is left" in said
+    assert "use --image-size 16" in said

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plusx.defaults import DataFacts
 from plusx.network.architectures import ARCHITECTURES
 from plusx.plan import Plan, part_of, request, resolve
-from plusx.training.recipe import OPTIMIZERS, RECIPES, SCHEDULES, Recipe
+from plusx.training.recipe import MONITORS, OPTIMIZERS, RECIPES, SCHEDULES, Recipe
 
 share = st.floats(0.01, 0.99)
 RUN = {
@@ -35,6 +35,11 @@ PARTS = {
     "milestones": st.lists(share, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
     "minimum_learning_rate": st.floats(0, 0.001),
     "average_decay": st.floats(0, 0.9999),
+    "freeze": st.sampled_from(["none", "stem", "1", "backbone"]),
+    "head_epochs": st.floats(0, 10),
+    "rate_decay": st.floats(0.01, 1),
+    "frozen_norms": st.booleans(),
+    "monitor": st.sampled_from([*MONITORS]),
     "height": st.integers(33, 512),
     "width": st.integers(33, 512),
     "flip": st.booleans(),
@@ -43,6 +48,9 @@ PARTS = {
     "policy": st.sampled_from(["none", "randaugment", "trivialaugment"]),
     "label_smoothing": st.floats(0, 0.99),
     "shortcut": st.sampled_from(["zero_pad", "projection", "projection_always"]),
+    "norm": st.sampled_from(["batch", "none", "fixup", "skipinit"]),
+    "dropout": st.floats(0, 0.99),
+    "stochastic_depth": st.floats(0, 0.99),
 }
 some_options = st.fixed_dictionaries({}, optional={**RUN, **PARTS})
 # Line breaks and other controls aside, which YAML has its own opinion of, a class may be called anything.
@@ -56,10 +64,15 @@ data = st.builds(
     one_size=st.booleans(),
     classes=st.lists(names, min_size=2, max_size=5, unique=True).map(tuple),
 )
-choice = st.fixed_dictionaries(
-    {},
-    optional={"model": st.sampled_from([*ARCHITECTURES]), "recipe": st.sampled_from([*RECIPES])},
-)
+
+
+def chosen_from(models: list[str]) -> st.SearchStrategy[dict[str, str]]:
+    return st.fixed_dictionaries({}, optional={"model": st.sampled_from(models), "recipe": st.sampled_from([*RECIPES])})
+
+
+any_choice = chosen_from([*ARCHITECTURES])
+# A network without shortcuts allows neither every norm nor stochastic depth.
+choice = chosen_from([name for name, one in ARCHITECTURES.items() if one.shortcut != "none"])
 
 
 def plan_of(facts: DataFacts, options: dict[str, Any], config: dict[str, Any] | None = None) -> Plan:
@@ -118,7 +131,7 @@ def test_a_plan_comes_back_from_its_config_file(facts, chosen, options):
 
 
 @settings(max_examples=100, deadline=None)
-@given(data, choice)
+@given(data, any_choice)
 def test_every_data_set_has_a_plan_that_can_be_trained(facts, chosen):
     plan = plan_of(facts, chosen)
     assert isinstance(plan.recipe, Recipe)

@@ -143,3 +143,30 @@ def test_a_file_of_weights_is_found_from_anywhere(tmp_path, monkeypatch):
     for given, kept in (("some.pth", str(tmp_path / "some.pth")), ("resnet18:default", "resnet18:default")):
         _, plan, _ = decide(request("digits", options={"weights": given}), prepared(), DEVICE, weights)
         assert plan.run.weights == kept
+
+
+def test_what_follows_from_an_option_is_not_by_hand():
+    """Three channels in the data, one by hand: mean, deviation and the network's channels follow."""
+    three = prepared(channels=3)
+    one = dataclasses.replace(three, statistics=((0.5,), (0.25,)))
+    assert changes_by_hand(request("digits", options={"channels": 1}), one) == "channels 1 (3)"
+    assert changes_by_hand(request("digits", options={"image_size": 16}), three) == "height 16 (8), width 16 (8)"
+
+
+def test_a_batch_that_plusx_made_smaller_is_not_by_hand(tmp_path):
+    few = prepared(samples=10)
+    _, plan, _ = decide(request("digits"), few, DEVICE)
+    assert plan.recipe.batch_size == 10
+    file = tmp_path / "config.yaml"
+    file.write_text(plan.to_yaml())
+    assert changes_by_hand(request(config=file), few) == ""
+    assert changes_by_hand(request(config=file, options={"epochs": 7}), few) == "epochs 7 (100)"
+
+
+@pytest.mark.parametrize("side", [8, 12, 15])
+def test_images_too_small_for_the_network_are_refused(side):
+    asked = request("digits", options={"model": "mnist_resnet"})
+    words = f"images of {side}x{side} pixels are too small for mnist_resnet, .* at least 16x16: use --image-size 16"
+    with pytest.raises(UsageError, match=words):
+        decide(asked, prepared(side=side), DEVICE)
+    decide(asked, prepared(side=16), DEVICE)

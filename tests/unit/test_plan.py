@@ -446,5 +446,27 @@ def test_weights_of_color_images_are_given_gray_ones():
 
 
 def test_a_network_cannot_be_frozen_beyond_its_stages():
-    with pytest.raises(UsageError, match="expected none, stem, a number of stages from 1 to 3, or backbone"):
+    with pytest.raises(
+        UsageError, match=r"expected none, stem, backbone, or a number of stages \(they and the stem\) from 1 to 3"
+    ):
         with_weights(freeze="4")
+
+
+def test_a_config_with_other_weights_takes_their_network_and_look(tmp_path):
+    old = plan_for("photos", model="resnet20", mean=(0.9, 0.9, 0.9), image_size=96, dropout=0.5, cutout=3)
+    plan = with_weights(config=write(tmp_path, **old.to_dict()))
+    assert plan.architecture == WEIGHTS.architecture
+    assert (plan.input.mean, plan.input.height) == (LOOK.mean, LOOK.height)
+    assert (plan.input.cutout, plan.recipe) == (3, old.recipe)
+
+
+def test_a_recipe_by_hand_undoes_what_the_configs_recipe_set_in_the_input(tmp_path):
+    config = write(tmp_path, **plan_for("photos", recipe="tutorial").to_dict())
+    assert plan_for("photos", config=config, recipe="photos").input.random_resized_crop
+    assert not plan_for("photos", config=config).input.random_resized_crop
+
+
+def test_another_norm_than_that_of_the_weights_is_refused():
+    with pytest.raises(UsageError, match="are of resnet32 with norm batch, but norm none was asked for; leave --norm"):
+        with_weights(norm="none")
+    assert with_weights(dropout=0.75).architecture.dropout == 0.75

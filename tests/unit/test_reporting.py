@@ -43,6 +43,8 @@ def test_the_first_screen_tells_data_network_and_training(data):
     assert rows["Network", "input"] == "8x8, 1 channel"
     assert rows["Network", "augmentation"] == "mirrored left to right, padded and cropped"
     assert rows["Training", "length"] == "7 epochs of 3 steps, batch 128"
+    one = tiny.batches(4)
+    assert screen(data, one, epochs=1)["Training", "length"] == "1 epoch of 1 step, batch 128"
     assert rows["Training", "expected"] == "1 s"
     assert rows["Training", "batches"].startswith("in memory")
 
@@ -55,11 +57,16 @@ def test_a_split_that_the_source_calls_val_is_told_once(data):
     ("changes", "frozen", "rates"),
     [
         ({}, None, None),
-        ({"freeze": "stem"}, "stem for the whole run", None),
-        ({"freeze": "1"}, "the stem and stage 1 for the whole run", None),
-        ({"freeze": "2"}, "the stem and stages 1 to 2 for the whole run", None),
-        ({"freeze": "backbone", "head_epochs": 2}, "backbone for the whole run", None),
-        ({"head_epochs": 1.5}, "all but the head for the first 1.5 epochs", None),
+        ({"freeze": "stem"}, "the stem, for the whole run", None),
+        ({"freeze": "1"}, "the stem and stage 1, for the whole run", None),
+        ({"freeze": "2"}, "the stem and stages 1 to 2, for the whole run", None),
+        ({"freeze": "backbone", "head_epochs": 2}, "all but the head, for the whole run", None),
+        ({"freeze": "3", "head_epochs": 2}, "all but the head, for the whole run", None),
+        ({"head_epochs": 2}, "all but the head for the first 2 epochs", None),
+        ({"head_epochs": 1.5}, "all but the head for the first 1.33 epochs", None),  # 4 steps of 3 an epoch
+        ({"head_epochs": 2, "epochs": 2}, "all but the head for the first epoch", None),
+        ({"head_epochs": 5, "epochs": 4}, "all but the head for the first 2 epochs", None),
+        ({"head_epochs": 0.1}, None, None),
         ({"frozen_norms": True}, "the norms' statistics", None),
         ({"rate_decay": 0.5}, None, "each part towards the image 0.5 times the one after it"),
     ],

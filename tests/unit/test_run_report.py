@@ -9,6 +9,7 @@ from PIL import Image
 
 from plusx import run_report
 from plusx.device import Device
+from plusx.events import Section
 from plusx.result import Result
 from plusx.run_folder import RunFolder
 
@@ -51,3 +52,14 @@ def test_a_report_needs_scores(tmp_path, data):
     result = Result(folder.path, "test", 6, None, plan_of())
     with pytest.raises(ValueError, match="needs an evaluation"):
         run_report.write_run_report(folder, result, data, finished(), tiny.batches(), tiny.batches(), Device())
+
+
+def test_the_log_has_no_empty_names(tmp_path):
+    folder = RunFolder.create(tmp_path, "bars")
+    run_report.logged(folder, Section("Weights", (("origin", "some.pth"), ("", "a sentence"))))
+    log = (folder.path / "log.txt").read_text(encoding="utf-8")
+    assert [line.split("  ", 1)[1] for line in log.splitlines()] == [
+        "Weights",
+        "    origin: some.pth",
+        "    a sentence",
+    ]

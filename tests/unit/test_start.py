@@ -1,14 +1,16 @@
 import dataclasses
-import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import tiny
 
+from plusx.data import Dataset, Sample
+from plusx.data.split import write_splits
 from plusx.errors import CheckpointError, UsageError
 from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
-from plusx.start import Start, architecture_for, look_of, put_into
+from plusx.start import Start, architecture_for, kept_of, look_of, put_into, seen_before
 from plusx.weights.trained import Weights
 
 LOOK = ImageInput(
@@ -48,7 +50,7 @@ def test_weights_of_no_known_architecture_need_a_model():
 def test_the_look_is_the_preprocessing_without_the_augmentation():
     assert look_of(KNOWN, 3) == {
         "height": 40, "width": 48, "mean": (0.1, 0.2, 0.3), "deviation": (0.4, 0.5, 0.6),
-        "fit": "stretch", "crop_fraction": 0.8, "rounded": True,
+        "fit": "stretch", "crop_fraction": 0.8, "interpolation": "bilinear", "rounded": True,
     }  # fmt: skip
     assert look_of(dataclasses.replace(KNOWN, input=None), 3) == {}
 
@@ -61,15 +63,14 @@ def test_the_look_has_a_number_for_each_channel_of_the_images():
 
 def test_weights_are_put_in_and_it_is_said_from_where(tmp_path):
     file = tmp_path / "some.pth"
-    file.write_bytes(b"anything")
-    weights = dataclasses.replace(of_tiny(file, seed=5), notes=("a note",))
+    weights = dataclasses.replace(of_tiny(file, seed=5), notes=("a note",), sha256="0123")
     network = tiny.network()
     start = put_into(network, weights, ("one", "two", "three"))
     stem = network.backbone.stem.conv.weight
     assert stem.equal(weights.state["backbone.stem.conv.weight"])
     assert not network.head.linear.weight.equal(weights.state["head.linear.weight"])
     assert start.provenance == {
-        "origin": str(file), "sha256": hashlib.sha256(b"anything").hexdigest(), "recognized": "a plusx checkpoint",
+        "origin": str(file), "sha256": "0123", "recognized": "a plusx checkpoint",
     }  # fmt: skip
     assert start.sentences[0] == "a note"
     assert "a new one replaces it" in start.sentences[1]
@@ -85,24 +86,70 @@ def test_weights_without_a_known_preprocessing_are_told(tmp_path):
     assert "sha256" not in dict(start.rows())
 
 
-def test_the_sum_of_a_run_is_that_of_its_best_weights(tmp_path):
-    best = tmp_path / "weights" / "best.safetensors"
-    best.parent.mkdir()
-    best.write_bytes(b"best")
-    assert put_into(tiny.network(), of_tiny(tmp_path), tiny.CLASSES).sha256 == hashlib.sha256(b"best").hexdigest()
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"norm": "fixup"}, "are of resnet20 with norm batch, but norm fixup was asked for; leave --norm out"),
+        ({"shortcut": "projection"}, "with shortcut zero_pad, but shortcut projection was .* leave --shortcut out"),
+    ],
+)
+def test_layers_that_need_other_weights_are_refused(changes, words):
+    with pytest.raises(UsageError, match=words):
+        architecture_for(KNOWN, "", changes)
 
 
-def test_the_sum_of_a_published_name_is_that_of_its_file_here(tmp_path, monkeypatch):
-    file = tmp_path / "resnet18.pth"
-    file.write_bytes(b"published")
-    monkeypatch.setattr(
-        "plusx.start.local_copy", lambda published: file if published.name.startswith("resnet18") else None
-    )
-    found = [
-        put_into(tiny.network(), of_tiny(name), tiny.CLASSES).sha256
-        for name in ("resnet18:default", "resnet34:default")
-    ]
-    assert found == [hashlib.sha256(b"published").hexdigest(), ""]
+def test_what_needs_no_other_weights_may_be_changed():
+    free = {"dropout": 0.5, "stochastic_depth": 0.5, "channels_in": 1, "zero_init_residual": True, "norm": "batch"}
+    assert architecture_for(KNOWN, "", free) is KNOWN.architecture
+    assert architecture_for(UNKNOWN, "resnet20", {"norm": "fixup"}) is None
+
+
+CONFIG = {
+    "run": {"source": "digits", "model": "resnet20", "recipe": "tutorial", "weights": ""},
+    "architecture": {"name": "resnet20", "norm": "batch"},
+    "input": {"mean": [0.5], "height": 8, "flip": False, "channels": 1, "cutout": 3},
+    "recipe": {"name": "tutorial", "epochs": 3},
+}
+
+
+def test_other_weights_come_without_what_belonged_to_the_old_ones():
+    kept = kept_of(CONFIG, {"weights": "new.pth"})
+    assert kept["input"] == {"flip": False, "channels": 1, "cutout": 3}
+    assert "architecture" not in kept
+    assert "model" not in kept["run"]
+    assert kept["recipe"] == CONFIG["recipe"]
+
+
+def test_the_same_weights_and_those_of_a_config_that_says_nothing_of_them_change_nothing():
+    with_them = {**CONFIG, "run": {**CONFIG["run"], "weights": "new.pth"}}
+    assert kept_of(with_them, {"weights": "new.pth"}) == with_them
+    by_a_person = {"input": CONFIG["input"], "run": {"source": "digits"}}
+    assert kept_of(by_a_person, {"weights": "new.pth"}) == by_a_person
+
+
+def test_another_recipe_comes_without_what_the_old_one_set_elsewhere():
+    kept = kept_of(CONFIG, {"recipe": "small"})
+    assert "recipe" not in kept
+    assert kept["input"] == {"mean": [0.5], "height": 8, "channels": 1, "cutout": 3}  # tutorial sets flip
+    other = {**CONFIG, "input": {"flip": True}}
+    assert kept_of(other, {"recipe": "small"})["input"] == {"flip": True}  # not what tutorial had set
+
+
+def data(*split_of):
+    samples = tuple(Sample(str(n), Path(str(n)), 0, split, sha256=f"sum{n}") for n, split in enumerate(split_of))
+    return Dataset("d", "d", ("a",), samples)
+
+
+def test_test_samples_that_the_weights_know_are_counted(tmp_path):
+    file = tmp_path / "weights" / "best.safetensors"
+    weights = dataclasses.replace(KNOWN, file=file)
+    now = data("train", "test", "test", "test", "validation")
+    assert seen_before(None, now) == seen_before(KNOWN, now) == seen_before(weights, now) == ()
+    write_splits(tmp_path / "splits.csv", data("test", "train", "validation", "test", "train"))
+    (sentence,) = seen_before(weights, now)
+    assert sentence.startswith("2 of the 3 test samples were in the training or validation split of the run that the")
+    assert "--seed" in sentence
+    assert seen_before(weights, data("train", "train", "train", "test", "train")) == ()
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from plusx.training.recipe import OPTIMIZERS, RECIPES, SCHEDULES
+from plusx.training.recipe import FREEZE_WORDS, OPTIMIZERS, RECIPES, SCHEDULES
 
 if TYPE_CHECKING:
     from cyclopts import Token
@@ -150,10 +150,8 @@ class RecipeOptions:
     ] = None
     average_decay: Annotated[float | None, option("Decay a step of averaged weights (EMA); 0 averages nothing.")] = None
     monitor: Annotated[str | None, option("What is best on the validation split: accuracy or loss.")] = None
-    freeze: Annotated[
-        str | None, option("What is not trained: none, stem, a number (the stem and so many stages), backbone.")
-    ] = None
-    head_epochs: Annotated[float | None, option("First epochs, or a part of one, that train the head alone.")] = None
+    freeze: Annotated[str | None, option(f"What is not trained: {FREEZE_WORDS}.")] = None
+    head_epochs: Annotated[float | None, option("First epochs that train the head alone; never more than half.")] = None
     rate_decay: Annotated[
         float | None, option("The last stage's part of the learning rate, that of the one before it, and so on.")
     ] = None

@@ -12,7 +12,7 @@ from torch import nn
 
 from plusx.errors import UsageError
 from plusx.network.backbone import Network
-from plusx.training.recipe import FROZEN, Recipe
+from plusx.training.recipe import FREEZE_WORDS, FROZEN, Recipe
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -41,13 +41,16 @@ def frozen_parts(freeze: str, stages: int) -> int:
     if int(freeze) > stages:
         raise UsageError(
             f"freeze is {freeze!r}, but the network has a stem and {stages} stages; "
-            f"expected none, stem, a number of stages from 1 to {stages}, or backbone"
+            f"expected {FREEZE_WORDS} from 1 to {stages}"
         )
     return 1 + int(freeze)
 
 
-def head_steps(recipe: Recipe, steps_per_epoch: int) -> int:
-    """Return in how many steps, from the first on, the head is trained alone."""
+def head_steps(network: nn.Module, recipe: Recipe, steps_per_epoch: int) -> int:
+    """Return in how many steps, from the first on, the head is trained alone; none where nothing waits for it."""
+    stages = len(parts_of(network)) - 2
+    if stages < 0 or frozen_parts(recipe.freeze, stages) == 1 + stages:
+        return 0
     return math.floor(min(recipe.head_epochs, recipe.epochs / 2) * steps_per_epoch)
 
 

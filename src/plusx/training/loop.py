@@ -63,13 +63,14 @@ def train(
         yield progress
         _expect_record(progress)
     steps = len(batches)
+    alone_until = head_steps(network, recipe, steps)
     while not progress.finished:
         progress.epoch_ended = False
         asked = time.perf_counter()
         for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
             progress.waiting += time.perf_counter() - asked
-            rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor)
-            alone = progress.step < head_steps(recipe, steps)
+            rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor, alone=alone_until)
+            alone = progress.step < alone_until
             progress.with_random_state(
                 lambda batch=batch, rate=rate, alone=alone: _step(
                     task, batch, recipe, progress, device, rate, head_alone=alone

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plusx.training.freezing import head_steps, parts_of
+from plusx.training.freezing import parts_of
 from plusx.training.recipe import Recipe
 
 ONE_CYCLE_START = 1 / 25  # where the rise begins, as in torch's OneCycleLR; its share of the training by default:
@@ -48,7 +48,9 @@ def optimizer_for(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return adam(groups, recipe.learning_rate, betas=(recipe.momentum, 0.999), fused=True)
 
 
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, plateau_factor: float = 1.0) -> float:
+def learning_rate(
+    recipe: Recipe, step: int, steps_per_epoch: int, plateau_factor: float = 1.0, *, alone: int = 0
+) -> float:
     """Return the learning rate of one step; that of the head, where earlier stages have lower ones.
 
     Args:
@@ -56,8 +58,8 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, plateau_facto
         step: The step since the start of training, from 0.
         steps_per_epoch: Steps an epoch.
         plateau_factor: What the plateau schedule has multiplied the rate by so far.
+        alone: In how many steps, from the first on, the head is trained alone; the schedule begins after them.
     """
-    alone = head_steps(recipe, steps_per_epoch)
     if step < alone:
         return recipe.learning_rate
     step, total = step - alone, recipe.epochs * steps_per_epoch - alone

@@ -32,6 +32,7 @@ FROZEN = {
     "stem": "what comes before the first stage",
     "backbone": "all but the head",
 }  # and a number: the stem and so many stages
+FREEZE_WORDS = f"{', '.join(FROZEN)}, or a number of stages (they and the stem)"
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,31 @@ class Recipe:
         _expect("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
         _expect("rate_decay", self.rate_decay, 0 < self.rate_decay <= 1, "above 0 and at most 1")
         named = self.freeze in FROZEN or (self.freeze.isdecimal() and int(self.freeze) > 0)
-        _expect("freeze", repr(self.freeze), named, f"{', '.join(FROZEN)}, or a number of stages from 1 on")
+        _expect("freeze", repr(self.freeze), named, f"{FREEZE_WORDS} from 1 on")
         in_order = list(self.milestones) == sorted(self.milestones) and all(0 < share < 1 for share in self.milestones)
         _expect("milestones", list(self.milestones), in_order, "shares of the training between 0 and 1, rising")
         lowest_is_low = 0 <= self.minimum_learning_rate <= self.learning_rate
         _expect("minimum_learning_rate", self.minimum_learning_rate, lowest_is_low, "between 0 and learning_rate")
+
+
+def without_maps(parts: Mapping[str, Mapping[str, Any]], recipe: str) -> dict[str, Mapping[str, Any]]:
+    """Return a config's parts without the recipe and without what the recipe of this name set in the others."""
+    named = RECIPES.get(recipe, Recipe())
+    maps = {"input": named.input, "task": named.task, "architecture": named.architecture}
+
+    def own(part: str, name: str, value: Any) -> bool:  # noqa: ANN401 - any field's value
+        set_by_it = maps.get(part, {})
+        return name in set_by_it and _plain(set_by_it[name]) == _plain(value)
+
+    return {
+        part: {name: value for name, value in fields.items() if not own(part, name, value)}
+        for part, fields in parts.items()
+        if part != "recipe"
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any field's value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _expect(name: str, found: object, holds: bool, expected: str) -> None:

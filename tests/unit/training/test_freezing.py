@@ -126,7 +126,19 @@ def test_what_is_frozen_for_good_stays_so_after_the_head():
 
 @pytest.mark.parametrize(("epochs", "steps"), [(4, 6), (3, 4), (1, 1)])
 def test_the_head_has_never_more_than_half_of_all_epochs_alone(epochs, steps):
-    assert head_steps(Recipe(epochs=epochs, head_epochs=2), STEPS) == steps
+    assert head_steps(tiny.network(), Recipe(epochs=epochs, head_epochs=2), STEPS) == steps
+
+
+@pytest.mark.parametrize("freeze", ["backbone", "2"])
+def test_where_nothing_waits_for_the_head_the_schedule_is_the_plain_one(freeze):
+    assert head_steps(tiny.network(), Recipe(epochs=4, head_epochs=2, freeze=freeze), STEPS) == 0
+    assert head_steps(nn.Linear(2, 2), Recipe(epochs=4, head_epochs=2), STEPS) == 0
+    used = [[], []]
+    for rates, head_epochs in zip(used, (0, 2), strict=True):
+        recipe = Recipe(epochs=4, head_epochs=head_epochs, freeze=freeze, warmup_epochs=1)
+        trained(recipe, after=lambda now, rates=rates: rates.append(now.optimizer.param_groups[0]["lr"]))
+    assert used[0] == used[1]
+    assert len(set(used[0])) > STEPS
 
 
 def test_frozen_norms_keep_their_statistics_and_learn_their_weights():
@@ -176,7 +188,7 @@ def test_each_group_steps_at_its_part_of_the_rate():
 def test_the_schedule_begins_after_the_head():
     recipe = Recipe(epochs=6, head_epochs=2, warmup_epochs=1, learning_rate=0.4)
     later = Recipe(epochs=4, warmup_epochs=1, learning_rate=0.4)
-    found = [learning_rate(recipe, step, 5) for step in range(30)]
+    found = [learning_rate(recipe, step, 5, alone=10) for step in range(30)]
     assert found[:10] == [0.4] * 10
     assert found[10:] == [learning_rate(later, step, 5) for step in range(20)]
 
@@ -207,4 +219,4 @@ def test_a_run_that_stopped_in_either_phase_ends_with_the_same_bits(stop_at, tmp
     go_on(resumed)
     assert same(unbroken.network, resumed.network)
     assert same(unbroken.scored_network, resumed.scored_network)
-    assert head_steps(FINETUNE, STEPS) == 4
+    assert head_steps(tiny.network(), FINETUNE, STEPS) == 4
