@@ -202,12 +202,10 @@ def of_published(entry: Published) -> dict[str, Any]:
 
 def of_file(screen: Screen, path: Path) -> dict[str, Any]:
     """Say what a file or folder holds."""
-    from plusx.download import sum_of
     from plusx.weights.read import read_weights
 
     weights = screen.follow(read_weights(path))
-    sha256 = sum_of(path) if path.is_file() else ""
-    entry = published_by_sha256(sha256) if sha256 else None
+    entry = published_by_sha256(weights.sha256)
     return {
         "recognized": weights.recognized,
         "architecture": None if weights.architecture is None else weights.architecture.name,
@@ -218,7 +216,7 @@ def of_file(screen: Screen, path: Path) -> dict[str, Any]:
         **of_input(weights.input),
         "score": None if entry is None else entry.score,
         "license": None if entry is None else entry.terms,
-        "sha256": sha256 or None,
+        "sha256": weights.sha256 or None,
         "file": str(path),
         "notes": weights.notes,
     }

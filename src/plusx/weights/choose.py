@@ -11,7 +11,7 @@ from plusx.events import Event, Noted
 from plusx.network.architectures import ARCHITECTURES
 from plusx.weights.complete import checkpoint_of, complete
 from plusx.weights.files import is_foreign, refuse_not_finite
-from plusx.weights.published import PUBLISHED
+from plusx.weights.published import PUBLISHED, looks_like_a_name
 from plusx.weights.read import read_weights
 
 
@@ -73,7 +73,7 @@ def choose(first: str | Path, weights: str | Path = "") -> Generator[Event, None
 
 def _refuse_missing(name: str) -> NoReturn:
     """Say what was probably meant: a network's or a publisher's name, if it looks like one, and a path otherwise."""
-    if name and Path(name).name == name and not Path(name).suffix:
+    if looks_like_a_name(name):
         look_up("model", name, {**ARCHITECTURES, **PUBLISHED})
     raise CheckpointError(
         f"{name!r} does not exist; expected a run's folder, a checkpoint, a file of weights (.safetensors, .pth), or a "

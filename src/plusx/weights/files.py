@@ -187,7 +187,10 @@ def refuse_not_finite(origin: str, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: One is not a number, or infinite.
     """
-    bad = [key for key, one in state.items() if one.is_floating_point() and not bool(one.isfinite().all())]
+    floats = {key: one for key, one in state.items() if one.is_floating_point()}
+    # Of numbers in one byte torch cannot ask it.
+    wide = {key: one.float() if one.itemsize == 1 else one for key, one in floats.items()}
+    bad = [key for key, one in wide.items() if not bool(one.isfinite().all())]
     if bad:
         more = f" and {len(bad) - 1:,} more" if len(bad) > 1 else ""
         raise CheckpointError(

@@ -9,6 +9,7 @@ digits of its sha256; of those that timm publishes on the Hugging Face hub only,
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plusx.errors import UsageError, near_misses
@@ -243,6 +244,11 @@ def find_published(name: str) -> Published:
     close = near_misses(spelled, PUBLISHED)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "see plusx weights list"
     raise UsageError(f"no published weights are called {name!r}; {hint}")
+
+
+def looks_like_a_name(text: str) -> bool:
+    """Return whether a text without a file of that name is rather a network's or published weights' than a path."""
+    return ":" in text or bool(text and Path(text).name == text and not Path(text).suffix)
 
 
 def published_by_sha256(sha256: str) -> Published | None:

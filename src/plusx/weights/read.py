@@ -26,6 +26,7 @@ from plusx.weights.imagenet import imagenet_classes
 from plusx.weights.published import (
     Published,
     find_published,
+    looks_like_a_name,
     published_by_sha256,
     timm_crop,
 )
@@ -52,7 +53,7 @@ def read_weights(origin: str | Path, *, download: bool = True) -> Generator[Even
         UsageError: No published weights have that name.
     """
     path, name = Path(origin).expanduser(), str(origin)
-    if not path.exists() and (":" in name or name in ARCHITECTURES):
+    if not path.exists() and looks_like_a_name(name):
         published = find_published(name)
         if not download and local_copy(published) is None:
             raise CheckpointError(f"{published.name} is not on this machine; plusx weights fetch {published.name}")

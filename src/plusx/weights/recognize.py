@@ -32,7 +32,7 @@ def in_our_keys(state: Mapping[str, Tensor], origin: str) -> tuple[dict[str, Ten
         CheckpointError: They have keys of no network that is known here.
     """
     bare, beside = unwrapped(state)
-    notes = (f"{origin} holds more than a network: {some_of(beside)} are left out",) if beside else ()
+    notes = (f"of {origin} only the network is read; left out: {some_of(beside)}",) if beside else ()
     if is_ours(bare):
         return with_counters(bare), None, notes
     nearest = min(KEY_MAPS.values(), key=lambda key_map: len(key_map.unknown(bare)))

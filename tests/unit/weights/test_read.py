@@ -129,6 +129,16 @@ def test_numbers_that_are_none_are_refused(number, suffix, tmp_path):
         read(file)
 
 
+def test_numbers_of_any_precision_are_looked_at(tmp_path):
+    state = {key: one.to(torch.float8_e4m3fn) for key, one in state_of("resnet20", key_map="cifar").items()}
+    torch.save(state, tmp_path / "w.pth")
+    assert read(tmp_path / "w.pth").candidates == ("resnet20",)
+    state["module.conv1.weight"] = torch.full((16, 3, 3, 3), float("nan")).to(torch.float8_e4m3fn)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="not finite"):
+        read(tmp_path / "w.pth")
+
+
 def test_a_checkpoint_that_diverged_is_refused(tmp_path):
     checkpoint = tiny.checkpoint()
     key = "head.linear.bias"
@@ -179,7 +189,7 @@ def test_a_backbone_within_something_larger_is_read(tmp_path):
     assert weights.recognized == "a torchvision state dict of a ResNet"
     assert (weights.candidates, weights.outputs) == (("resnet18",), 0)
     (note,) = weights.notes
-    assert note.endswith("w.pth holds more than a network: 'decode_head.conv.weight' are left out")
+    assert note.endswith("w.pth only the network is read; left out: 'decode_head.conv.weight'")
 
 
 def test_a_thousand_outputs_of_a_cifar_network_are_not_imagenets(tmp_path):
@@ -305,6 +315,8 @@ def test_a_published_name_is_read_from_a_mirror(published, tmp_path, monkeypatch
     [
         ("resnet50", UsageError, "'resnet50' does not say which weights are meant; for 'resnet50' there are"),
         ("resnet50:imagenet1k-v9", UsageError, "no published weights are called 'resnet50:imagenet1k-v9'"),
+        ("resnet18v", UsageError, "no published weights are called 'resnet18v'; did you mean 'resnet18:"),
+        ("folder/resnet18v", CheckpointError, "'folder/resnet18v' do not exist; expected"),
         ("none.pth", CheckpointError, r"'none\.pth' do not exist; expected"),
     ],
 )
