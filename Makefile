@@ -39,7 +39,8 @@ test-all: $(STAMP) ## Also the slow ones and those over the big data sets (PLUSX
 golden: $(STAMP) ## Recompute parameters and multiply-adds of every architecture
 	$(BIN)/python -m plusx.evaluation.complexity
 
-bench: $(STAMP) ## Run the benchmarks (SETS="digits mnist cifar10", DATA=their folder) and fill the README's table
+bench: $(STAMP) ## Run the benchmarks that need no extra data (more: SETS="digits mnist cifar10", DATA=their folder)
+	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/accuracy.py $(SETS) --data-root "$(DATA)"
 	$(BIN)/python benchmarks/readme.py

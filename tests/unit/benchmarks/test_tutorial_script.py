@@ -1,30 +1,8 @@
 """The script that plusx is held against must be of the same network, and must not be changed by what runs beside it."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
-import pytest
 import torch
 
 import plusx
-
-FOLDER = Path(__file__).parents[3] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """Load a script of benchmarks/ by its name."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def load(name):
-        specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(specification)
-        monkeypatch.setitem(sys.modules, name, module)
-        specification.loader.exec_module(module)
-        return module
-
-    return load
 
 
 def test_the_scripts_network_is_mnist_resnet(benchmark):
