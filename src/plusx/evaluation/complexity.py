@@ -158,7 +158,7 @@ def calls_of(network: nn.Module, shape: tuple[int, ...]) -> list[Call]:
 
     hooks = [part.register_forward_hook(note) for part in network.modules()]
     numbers = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    shapes = {name: torch.empty_like(number, device="meta") for name, number in numbers.items()}
+    shapes = {name: torch.empty(number.shape, dtype=number.dtype, device="meta") for name, number in numbers.items()}
     try:
         with torch.no_grad(), evaluating(network), ShapesOnly():
             functional_call(network, shapes, (torch.empty(1, *shape, device="meta"),))
