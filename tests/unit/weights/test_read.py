@@ -143,9 +143,11 @@ def test_a_checkpoint_that_diverged_is_refused(tmp_path):
     checkpoint = tiny.checkpoint()
     key = "head.linear.bias"
     weights = {**checkpoint.weights, key: checkpoint.weights[key] * float("nan")}
-    dataclasses.replace(checkpoint, weights=weights).save(tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match=r"not finite, in 'head\.linear\.bias'; use another"):
-        read(tmp_path / "x.safetensors")
+    (tmp_path / "weights").mkdir()
+    dataclasses.replace(checkpoint, weights=weights).save(tmp_path / "weights" / "best.safetensors")
+    for path in (tmp_path, tmp_path / "weights" / "best.safetensors"):
+        with pytest.raises(CheckpointError, match=r"not finite, in 'head\.linear\.bias'; use another"):
+            read(path)
 
 
 def test_a_config_without_a_crop_crops_nothing(tmp_path):
