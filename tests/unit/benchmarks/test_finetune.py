@@ -1,4 +1,4 @@
-"""What fine-tuning promises is checked by the command's own time and the mean; runs on the same photos are not pooled."""
+"""Fine-tuning keeps its promises by the command's own time and the mean; runs on the same photos are not pooled."""
 
 
 def found(seconds, mean):
