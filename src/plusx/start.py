@@ -22,7 +22,8 @@ from plusx.weights.trained import Weights
 LOOK = ("height", "width", "mean", "deviation", "fit", "crop_fraction", "interpolation", "rounded")
 # What of an architecture may be changed without other weights.
 FREE = {
-    "name", "paper", "published", "image_size", "channels_in", "zero_init_residual", "dropout", "stochastic_depth",
+    "name", "paper", "published", "image_size", "channels_in", "zero_init_residual", "initial_weights", "dropout",
+    "stochastic_depth",
 }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ class Architecture:
         compression: The share of channels that a dense transition keeps (DenseNet's theta).
         pooling: How a classification head sums up the last feature map: "mean" or "max".
         norm: A key of NORMS: "batch", "none", "fixup" or "skipinit".
+        initial_weights: A key of INITIAL_WEIGHTS: "he", as the papers have them, or "torch", its own.
         dropout: Probability of an element being zero before a block's last convolution, in training.
         stochastic_depth: Probability of the last block's branch being left out in training; less for those before it.
         dims: Spatial axes of the input: 1 (sound), 2 (images) or 3 (volumes).
@@ -74,6 +75,7 @@ class Architecture:
     compression: float = 1.0
     pooling: str = "mean"
     norm: str = "batch"
+    initial_weights: str = "he"
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     dims: int = 2

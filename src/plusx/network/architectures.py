@@ -124,7 +124,7 @@ NAMED: tuple[Architecture, ...] = (
     ),
     Architecture(
         "mnist_resnet", TUTORIAL, "tutorial", "tutorial", (1, 1, 1, 0), (20, 40, 80, 160), "projection", channels_in=1,
-        image_size=28, transition="pool_conv", norm="none",
+        image_size=28, transition="pool_conv", norm="none", initial_weights="torch",
     ),
 )  # fmt: skip
 

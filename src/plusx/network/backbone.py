@@ -111,7 +111,7 @@ class Backbone(nn.Module):
         self.finish = block.finish(channels, parts)
         self.channels = tuple(given)
         self.strides = strides_of(architecture)
-        initialize(self)
+        initialize(self, architecture.initial_weights)
         parts.norms.initialize([branch_convolutions(each) for each in self.blocks()])
         if architecture.zero_init_residual:
             zero_residual_branches(self.blocks())
@@ -123,7 +123,7 @@ class Backbone(nn.Module):
 
     def initialize_head(self, head: nn.Module) -> None:
         """Draw new weights for a head; linear layers begin at 0 where the network's norms say so."""
-        initialize(head)
+        initialize(head, self.architecture.initial_weights)
         if NORMS[self.architecture.norm].zero_head:
             for part in head.modules():
                 if isinstance(part, layers.Linear):

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from torch import nn
 
 from plusx.errors import UsageError
+from plusx.network import layers
 from plusx.network.backbone import Network
 from plusx.training.recipe import FREEZE_WORDS, FROZEN, Recipe
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def parts_of(network: nn.Module) -> list[list[nn.Module]]:
@@ -70,7 +69,7 @@ class Freezing:
         backbone = [module for part in parts[:-1] for module in part]
         self._waiting = [one for module in backbone for one in module.parameters() if one.requires_grad]
         frozen = _within(module for part in parts[:count] for module in part)
-        norms = {id(one) for one in network.modules() if recipe.frozen_norms and isinstance(one, BATCH_NORMS)}
+        norms = {id(one) for one in network.modules() if recipe.frozen_norms and isinstance(one, layers.Norm)}
         self._all_modes = [(one, id(one) not in frozen | norms) for one in network.modules()]
         below = _within(backbone)
         self._head_modes = [(one, mode and id(one) not in below) for one, mode in self._all_modes]

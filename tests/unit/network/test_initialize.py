@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from plusx.errors import UsageError
 from plusx.network import layers
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
@@ -57,3 +58,21 @@ def test_a_network_of_the_meta_device_is_left_alone():
     with torch.device("meta"):
         backbone = Backbone(dataclasses.replace(ARCHITECTURES["resnet20"], norm="fixup"))
     assert all(parameter.is_meta for parameter in backbone.parameters())
+
+
+def test_the_tutorials_network_starts_as_torchs_layers_do():
+    torch.manual_seed(3)
+    backbone = Backbone(ARCHITECTURES["mnist_resnet"])
+    stem = backbone.stem.conv
+    bound = 1 / math.sqrt(25)
+    assert stem.weight.abs().max() <= bound
+    assert stem.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+    assert stem.bias.any()
+    head = torch.nn.Linear(160, 10)
+    backbone.initialize_head(head)
+    assert head.weight.std().item() == pytest.approx(1 / math.sqrt(3 * 160), rel=0.1)
+
+
+def test_unknown_initial_weights_are_an_error():
+    with pytest.raises(UsageError, match="no kind of initial weights is called 'zero'"):
+        initialize(torch.nn.Linear(2, 2), "zero")
