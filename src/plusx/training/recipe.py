@@ -178,7 +178,10 @@ RECIPES: dict[str, Recipe] = {
         task={"label_smoothing": 0.1},
     ),
     # Few photos and trained weights: a new head first, then all of it, slowly, the stem slowest. Averaged weights and a
-    # smooth schedule make the choice of an epoch, by the few photos that validate, matter little.
+    # smooth schedule make the choice of an epoch, by the few photos that validate, matter little. Measured by
+    # benchmarks/finetune.py: ResNet-18 from product-quantized ImageNet weights on 219 photos of ants and bees: 94.77 %
+    # of 153 with each of seeds 0, 1, 2, in 45-47 s of training on two cores of an AMD EPYC with AVX512-BF16, bfloat16,
+    # torch 2.15.0.
     "finetune": Recipe(
         name="finetune",
         epochs=10,
@@ -195,7 +198,8 @@ RECIPES: dict[str, Recipe] = {
         input={"random_resized_crop": True, "crop_scale": (0.5, 1.0), "pad_and_crop": 0},
     ),
     # A first network on MNIST, as tutorials train it: the same rate for all, no augmentation; the rate falls and the
-    # best weights are kept by the loss on validation data.
+    # best weights are kept by the loss on validation data. Measured by benchmarks/tutorial.py: mnist_resnet, all 60,000
+    # images, beside the tutorial's script, which keeps its results.
     "tutorial": Recipe(
         name="tutorial",
         epochs=25,
