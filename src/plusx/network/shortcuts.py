@@ -6,6 +6,8 @@ table 3 (options A, B and C). He et al. 2018, "Bag of tricks", arXiv:1812.01187,
 Shape letters: B batch, C channels, * spatial axes.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -79,16 +81,22 @@ class PooledProjection(nn.Module):
         return self.norm(self.conv(self.pool(x)))
 
 
+def where_it_changes(
+    kind: Callable[[int, int, int, Parts], nn.Module], channels_in: int, channels_out: int, stride: int, parts: Parts
+) -> nn.Module:
+    """Return the identity, or where the block changes the shape, a module of some kind."""
+    same = channels_in == channels_out and stride == 1
+    return layers.identity() if same else kind(channels_in, channels_out, stride, parts)
+
+
 def zero_pad(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return the identity, padded where the shape changes (option A; arXiv:1512.03385, section 3.3)."""
-    same = channels_in == channels_out and stride == 1
-    return layers.identity() if same else ZeroPad(channels_in, channels_out, stride, parts)
+    return where_it_changes(ZeroPad, channels_in, channels_out, stride, parts)
 
 
 def projection(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return the identity, or a projection where the shape changes (option B; arXiv:1512.03385, section 3.3)."""
-    same = channels_in == channels_out and stride == 1
-    return layers.identity() if same else Projection(channels_in, channels_out, stride, parts)
+    return where_it_changes(Projection, channels_in, channels_out, stride, parts)
 
 
 def projection_always(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
@@ -98,14 +106,12 @@ def projection_always(channels_in: int, channels_out: int, stride: int, parts: P
 
 def bare_projection(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return the identity, or a convolution without a norm where the shape changes (arXiv:1603.05027, section 4.1)."""
-    same = channels_in == channels_out and stride == 1
-    return layers.identity() if same else BareProjection(channels_in, channels_out, stride, parts)
+    return where_it_changes(BareProjection, channels_in, channels_out, stride, parts)
 
 
 def pooled(channels_in: int, channels_out: int, stride: int, parts: Parts) -> nn.Module:
     """Return the identity, or a mean and a projection if the shape changes (option D; arXiv:1812.01187, figure 2c)."""
-    same = channels_in == channels_out and stride == 1
-    return layers.identity() if same else PooledProjection(channels_in, channels_out, stride, parts)
+    return where_it_changes(PooledProjection, channels_in, channels_out, stride, parts)
 
 
 def none(channels_in: int, channels_out: int, stride: int, parts: Parts) -> None:

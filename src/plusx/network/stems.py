@@ -65,8 +65,8 @@ class BareImageNetStem(Stem):
         return self.pool(self.conv(x))
 
 
-class DeepStem(Stem):
-    """Three 3x3 convolutions, the first of stride 2, then a 3x3 max-pool of stride 2 (arXiv:1812.01187, figure 2b)."""
+class ThreeConvolutions(Stem):
+    """Three 3x3 convolutions, the first of stride 2 (arXiv:1812.01187, figure 2b): the beginning of both deep stems."""
 
     stride = 4
 
@@ -80,42 +80,40 @@ class DeepStem(Stem):
         self.conv3 = parts.conv(narrow, channels, 3)
         self.norm3 = parts.norm(channels)
         self.activation = parts.activation()
+
+    def halved(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels, */2)."""
+        x = self.activation(self.norm1(self.conv1(x)))
+        x = self.activation(self.norm2(self.conv2(x)))
+        return self.activation(self.norm3(self.conv3(x)))
+
+
+class DeepStem(ThreeConvolutions):
+    """Three 3x3 convolutions, the first of stride 2, then a 3x3 max-pool of stride 2 (arXiv:1812.01187, figure 2b)."""
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
         self.pool = parts.axes.max_pool(3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels, */4)."""
-        x = self.activation(self.norm1(self.conv1(x)))
-        x = self.activation(self.norm2(self.conv2(x)))
-        return self.pool(self.activation(self.norm3(self.conv3(x))))
+        return self.pool(self.halved(x))
 
 
-class StridedDeepStem(Stem):
+class StridedDeepStem(ThreeConvolutions):
     """The deep stem with a fourth 3x3 convolution, of stride 2, for the max-pool (arXiv:2103.07579, section 4).
 
     So it is in the authors' code and in timm; the paper's text gives that stride to the bottleneck that follows.
     """
 
-    stride = 4
-
     def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
         super().__init__(channels_in, channels, parts)
-        narrow = max(1, channels // 2)
-        self.conv1 = parts.conv(channels_in, narrow, 3, stride=2)
-        self.norm1 = parts.norm(narrow)
-        self.conv2 = parts.conv(narrow, narrow, 3)
-        self.norm2 = parts.norm(narrow)
-        self.conv3 = parts.conv(narrow, channels, 3)
-        self.norm3 = parts.norm(channels)
         self.conv4 = parts.conv(channels, channels, 3, stride=2)
         self.norm4 = parts.norm(channels)
-        self.activation = parts.activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels, */4)."""
-        x = self.activation(self.norm1(self.conv1(x)))
-        x = self.activation(self.norm2(self.conv2(x)))
-        x = self.activation(self.norm3(self.conv3(x)))
-        return self.activation(self.norm4(self.conv4(x)))
+        return self.activation(self.norm4(self.conv4(self.halved(x))))
 
 
 class SmallStem(Stem):

@@ -7,15 +7,14 @@ Shape letters: B batch, C channels, * spatial axes.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from plusx.network import layers
-from plusx.network.blocks.block import Block
-from plusx.network.blocks.preactivation import Finish
+from plusx.network.blocks.preactivation import PreActivation
 from plusx.network.parts import Parts
 
 
-class DenseBasic(Block):
+class DenseBasic(PreActivation):
     """Norm, activation, 3x3 to `width` new channels (arXiv:1608.06993, section 3, "Composite function").
 
     Args:
@@ -35,18 +34,13 @@ class DenseBasic(Block):
         self.conv1 = parts.conv(channels_in, width, 3)
         self.dropout = parts.drop()
 
-    @classmethod
-    def finish(cls, channels: int, parts: Parts) -> nn.Module:
-        """Return the last norm and activation."""
-        return Finish(channels, parts)
-
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_in + width, *)."""
         new: Tensor = self.conv1(self.activation1(self.norm1(x)))
         return torch.cat([x, self.dropout(new)], 1)
 
 
-class DenseBottleneck(Block):
+class DenseBottleneck(PreActivation):
     """Norm, activation, 1x1 to 4 width, norm, activation, 3x3 to `width` new channels (arXiv:1608.06993, section 3).
 
     Args:
@@ -70,11 +64,6 @@ class DenseBottleneck(Block):
         self.activation = parts.activation()
         self.conv2 = parts.conv(inner, width, 3)
         self.dropout = parts.drop()
-
-    @classmethod
-    def finish(cls, channels: int, parts: Parts) -> nn.Module:
-        """Return the last norm and activation."""
-        return Finish(channels, parts)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_in + width, *)."""

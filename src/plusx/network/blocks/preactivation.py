@@ -27,14 +27,18 @@ class Finish(nn.Module):
 
 
 class PreActivation(Block):
-    """What both pre-activation blocks share: the way around, and the finish."""
-
-    shortcut: nn.Module | None
+    """A block that begins with a norm and an activation, so that the last one leaves them to the network's finish."""
 
     @classmethod
     def finish(cls, channels: int, parts: Parts) -> nn.Module:
         """Return the last norm and activation."""
         return Finish(channels, parts)
+
+
+class PreActivationSum(PreActivation):
+    """A pre-activation block with a way around its branch."""
+
+    shortcut: nn.Module | None
 
     def around(self, x: Tensor, activated: Tensor, y: Tensor) -> Tensor:
         """Add the shortcut to the branch `y`.
@@ -49,7 +53,7 @@ class PreActivation(Block):
         return y
 
 
-class PreActivationBasic(PreActivation):
+class PreActivationBasic(PreActivationSum):
     """Norm, activation, 3x3, norm, activation, 3x3 (He et al. 2016, arXiv:1603.05027, figure 4e and equation 5).
 
     Args:
@@ -81,7 +85,7 @@ class PreActivationBasic(PreActivation):
         return self.around(x, activated, self.branch_end(self.attention(y)))
 
 
-class PreActivationBottleneck(PreActivation):
+class PreActivationBottleneck(PreActivationSum):
     """Norm, activation, 1x1, norm, activation, 3x3, norm, activation, 1x1 up to four times the width.
 
     He et al. 2016, arXiv:1603.05027, figure 4e, with the layers of arXiv:1512.03385, figure 5, right. The stride sits

@@ -9,38 +9,16 @@ from torch import Tensor, nn
 
 from plusx.network import layers
 from plusx.network.blocks.block import Block
+from plusx.network.blocks.original import Basic
 from plusx.network.parts import Parts
 
 
-class Fast(Block):
+class Fast(Basic):
     """y = x + relu(norm(conv(relu(norm(conv(x)))))): the second activation stands in the branch, none after the sum.
 
-    D. Page 2018, "How to train your ResNet", part 4; after He et al. 2015, arXiv:1512.03385, section 3.1.
-
-    Args:
-        channels_in: Channels that come in.
-        width: Channels of both 3x3 convolutions, and of what goes out.
-        stride: The first convolution's stride.
-        parts: The network's parts.
+    The layers are those of Basic. D. Page 2018, "How to train your ResNet", part 4; after He et al. 2015,
+    arXiv:1512.03385, section 3.1.
     """
-
-    def __init__(self, channels_in: int, width: int, stride: int, parts: Parts) -> None:
-        super().__init__(channels_in, width, stride, parts)
-        self.channels_out = width
-        self.conv1 = parts.conv(channels_in, width, 3, stride=stride)
-        self.norm1 = parts.norm(width)
-        self.dropout = parts.drop()
-        self.conv2 = parts.conv(width, width, 3)
-        self.norm2 = parts.norm(width)
-        self.attention = parts.attention(width)
-        self.activation = parts.activation()
-        self.branch_end = parts.branch_end()
-        self.shortcut = parts.shortcut(channels_in, width, stride)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        """The last norm of the branch: with a weight of zero the block is its shortcut."""
-        return self.norm2
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
