@@ -31,9 +31,9 @@ from plusx.device import choose_device
 from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import result_of
 from plusx.experiment import network_of
-from plusx.plan import request
 from plusx.preparation import prepare
 from plusx.reporting import environment
+from plusx.request import request
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 

@@ -15,8 +15,9 @@ from plusx.events import result_of
 from plusx.network.architecture import Architecture
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone, Network
-from plusx.plan import coerced, request
+from plusx.plan import coerced
 from plusx.predict import Predictor
+from plusx.request import request
 from plusx.result import Result
 from plusx.tasks.classification import Classification
 from plusx.weights.choose import choose

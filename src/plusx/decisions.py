@@ -12,8 +12,9 @@ from plusx.evaluation.complexity import calls_of, meta_network
 from plusx.network.architecture import Architecture
 from plusx.network.architectures import stem_warning
 from plusx.network.backbone import strides_of
-from plusx.plan import NOT_OPTIONS, PARTS, Plan, Request, resolve
+from plusx.plan import NOT_OPTIONS, PARTS, Plan
 from plusx.preparation import Prepared, overfitting
+from plusx.request import Request, resolve
 from plusx.weights.trained import Weights
 
 NO_AUGMENTATION = {"flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none"}

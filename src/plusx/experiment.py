@@ -28,8 +28,9 @@ from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import Advanced, EpochEnded, Event, Noted, Section
 from plusx.interruption import StopRequest, listening
 from plusx.network.backbone import Backbone, Network
-from plusx.plan import Plan, Request
+from plusx.plan import Plan
 from plusx.preparation import Prepared, overfitting, prepare
+from plusx.request import Request
 from plusx.result import Result
 from plusx.run_folder import RunFolder, typed
 from plusx.run_report import logged
@@ -73,7 +74,7 @@ def run(
     """Train a network on a source and score it.
 
     Args:
-        asked: What to train on and how; `plan.request` makes it.
+        asked: What to train on and how; `request.request` makes it.
         out: Where the run's folder is made.
         name: The run's name; the data's name and a number if empty.
         dry: Decide and show everything, train nothing, write nothing.

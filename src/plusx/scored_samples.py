@@ -15,7 +15,8 @@ from plusx.data.split import read_splits, without_training
 from plusx.data.survey import survey
 from plusx.errors import DataError, UsageError
 from plusx.events import Event, Noted
-from plusx.plan import Plan, read_config
+from plusx.plan import Plan
+from plusx.request import read_config
 from plusx.run_folder import RunFolder, typed
 from plusx.weights.choose import Chosen
 from plusx.weights.fit import place_of

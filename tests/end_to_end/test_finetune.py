@@ -14,7 +14,7 @@ from plusx import experiment
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
 from plusx.events import EpochEnded, Section
-from plusx.plan import request
+from plusx.request import request
 
 QUICK = ["--epochs", "4", "--batch-size", "8", "--threads", "1"]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from plusx.defaults import DataFacts
 from plusx.network.architectures import ARCHITECTURES
-from plusx.plan import Plan, part_of, request, resolve
+from plusx.plan import Plan
+from plusx.request import part_of, request, resolve
 from plusx.training.recipe import MONITORS, OPTIMIZERS, RECIPES, SCHEDULES, Recipe
 
 share = st.floats(0.01, 0.99)

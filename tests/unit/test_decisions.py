@@ -11,8 +11,8 @@ from plusx.errors import UsageError
 from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
-from plusx.plan import request
 from plusx.preparation import Prepared
+from plusx.request import request
 from plusx.weights.trained import Weights
 
 DEVICE = Device("cpu", "bfloat16", channels_last=True, threads=2)

@@ -11,7 +11,8 @@ from plusx.defaults import DataFacts
 from plusx.errors import UsageError
 from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
-from plusx.plan import NOT_OPTIONS, PARTS, Plan, Run, part_of, read_config, request, resolve
+from plusx.plan import NOT_OPTIONS, PARTS, Plan, Run
+from plusx.request import part_of, read_config, request, resolve
 from plusx.training.recipe import RECIPES
 from plusx.weights.trained import Weights
 

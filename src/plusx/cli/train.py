@@ -51,9 +51,9 @@ def train(
     config.yaml. An option changes that one value and no other.
     """
     screen = Screen(json=output.json, quiet=output.quiet)
-    from plusx import experiment, plan
+    from plusx import experiment, request
 
     options = given(model, recipe, augmentation, data, device, trial, run)
-    asked = plan.request(source, config=config, options=options)
+    asked = request.request(source, config=config, options=options)
     result = screen.follow(experiment.run(asked, out=Path(run.out), name=run.name, dry=trial.dry_run))
     screen.result(result.to_dict())

@@ -15,7 +15,7 @@ from plusx.evaluation.complexity import survey
 from plusx.evaluation.layer_table import rows_of
 from plusx.events import Noted
 from plusx.inputs.image import ImageInput
-from plusx.plan import read_config
+from plusx.request import read_config
 from plusx.run_folder import RunFolder
 from plusx.weights.files import is_foreign
 

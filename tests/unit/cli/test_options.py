@@ -7,7 +7,7 @@ import typing
 
 import pytest
 
-from plusx import plan
+from plusx import plan, request
 from plusx.api import TrainOptions
 from plusx.cli.options import (
     AugmentationOptions,
@@ -44,7 +44,7 @@ def test_names_and_types_are_those_of_the_python_function():
 
 @pytest.mark.parametrize("name", sorted(options()))
 def test_each_option_changes_a_field_of_its_type(name):
-    kind = plan.Run if name in {f.name for f in dataclasses.fields(plan.Run)} else plan.PARTS[plan.part_of(name)]
+    kind = plan.Run if name in {f.name for f in dataclasses.fields(plan.Run)} else plan.PARTS[request.part_of(name)]
     if name != "image_size":
         assert typing.get_type_hints(kind)[name] == options()[name]
 
