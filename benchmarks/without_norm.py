@@ -23,8 +23,9 @@ from plusx.events import result_of
 from plusx.inputs.image import ImageInput
 from plusx.reporting import environment
 from plusx.tasks.classification import Classification
-from plusx.training.loop import Diverged, train
+from plusx.training.loop import train
 from plusx.training.recipe import Recipe
+from plusx.training.step import Diverged
 
 STEPS, EVERY, BATCH, RATE = 200, 20, 128, 0.05
 RESULTS = Path(__file__).parent / "results"

@@ -14,7 +14,8 @@ import plusx
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.blocks import BLOCKS
 from plusx.network.shortcuts import SHORTCUTS
-from plusx.training.recipe import OPTIMIZERS, RECIPES, SCHEDULES
+from plusx.training.recipe import OPTIMIZERS, SCHEDULES
+from plusx.training.recipes import RECIPES
 
 ROOT = Path(plusx.__file__).parent
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from plusx.network.architecture import Architecture
     from plusx.network.architectures import ARCHITECTURES
     from plusx.predict import Answer, Predictor
-    from plusx.training.recipe import RECIPES, Recipe
+    from plusx.training.recipe import Recipe
+    from plusx.training.recipes import RECIPES
 
     __version__: str
 
@@ -49,7 +50,7 @@ HOMES = {
     "DataError": "plusx.errors",
     "PlusxError": "plusx.errors",
     "Predictor": "plusx.predict",
-    "RECIPES": "plusx.training.recipe",
+    "RECIPES": "plusx.training.recipes",
     "Recipe": "plusx.training.recipe",
     "Stopped": "plusx.errors",
     "StorageError": "plusx.errors",

@@ -46,6 +46,8 @@ class TrainOptions(TypedDict, total=False):
     threads: int
     workers: int
     save_minutes: float
+    teacher: str
+    compile: str
     epochs: int
     batch_size: int
     optimizer: str
@@ -63,6 +65,17 @@ class TrainOptions(TypedDict, total=False):
     gradient_clip: float
     early_stopping: int
     average_decay: float
+    lookahead_steps: int
+    lookahead_share: float
+    bias_rate: float
+    mixup: float
+    cutmix: float
+    repeats: int
+    first_size: float
+    growing: float
+    exact_statistics: int
+    keep: str
+    not_finite: str
     monitor: str
     freeze: str
     head_epochs: float
@@ -86,6 +99,10 @@ class TrainOptions(TypedDict, total=False):
     cutout: int
     policy: str
     label_smoothing: float
+    loss: str
+    binary_threshold: float
+    teacher_share: float
+    teacher_temperature: float
     shortcut: str
     zero_init_residual: bool
     norm: str

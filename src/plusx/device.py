@@ -29,6 +29,7 @@ class Device:
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1
+    compiled: bool = False
     hardware: str = "CPU"
 
     def autocast(self) -> AbstractContextManager[Any]:

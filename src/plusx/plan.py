@@ -17,7 +17,8 @@ from plusx.inputs.image import ImageInput
 from plusx.network.architecture import Architecture, shortcut_named
 from plusx.network.architectures import ARCHITECTURES
 from plusx.tasks.classification import Classification
-from plusx.training.recipe import RECIPES, Recipe
+from plusx.training.recipe import Recipe
+from plusx.training.recipes import RECIPES
 
 # The parts of a plan whose fields are options; what the data or the model's name decide are not.
 PARTS: dict[str, type[Any]] = {
@@ -26,9 +27,10 @@ PARTS: dict[str, type[Any]] = {
     "task": Classification,
     "architecture": Architecture,
 }
+COMPILE = {"auto": "where it pays", "on": "always", "off": "never"}
 FINETUNE = "finetune"  # the recipe for weights that are trained already
 NOT_OPTIONS = {
-    "name", "from_data", "input", "task", "architecture", "classes", "paper", "image_size", "channels_in",
+    "name", "from_data", "model", "input", "task", "architecture", "classes", "paper", "image_size", "channels_in",
     "stem", "block", "depths", "widths", "stem_width", "transition", "attention", "attention_reduction", "groups",
     "width_per_group", "compression", "pooling", "initial_weights", "dims", "published",
 }  # fmt: skip
@@ -43,16 +45,19 @@ class Run:
         model: The architecture's name; chosen from the data if empty.
         recipe: The recipe's name; chosen from the data if empty, and "finetune" where there are weights.
         weights: Trained weights to start from: a file, a run, or a published name; none if empty.
+        teacher: A trained network whose answers are taught to this one: a checkpoint or a run; none if empty.
         seed: Seed of the splits, the weights, the order and the augmentation.
         data_root: Where named data sets are looked for first.
         download: Whether a named data set may be downloaded.
-        validation: Share of the samples that validates, where the source names no such split.
+        validation: Share of the samples that validates, where the source names no such split; with 0 all are trained
+            on, and the last weights are kept.
         test: Share of the samples that is held out for the final score, where the source names no such split.
         strict: Whether a file that cannot be read is an error.
         limit_samples: At most so many samples of each split; 0 takes all.
         overfit_batches: Train and score on this many fixed batches, without augmentation; 0 is off.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "float32" or "bfloat16".
+        compile: Whether training is compiled: "on", "off", or "auto", which measures whether that pays.
         threads: CPU threads; 0 takes all cores.
         workers: Processes that read images that do not fit in memory; -1 takes one a core, at most 8.
         save_minutes: Minutes between two saves of the state within an epoch.
@@ -62,6 +67,7 @@ class Run:
     model: str = ""
     recipe: str = ""
     weights: str = ""
+    teacher: str = ""
     seed: int = 0
     data_root: str = ""
     download: bool = False
@@ -72,6 +78,7 @@ class Run:
     overfit_batches: int = 0
     device: str = "auto"
     precision: str = "auto"
+    compile: str = "auto"
     threads: int = 0
     workers: int = -1
     save_minutes: float = 10.0
@@ -85,9 +92,11 @@ class Run:
         for name in ("limit_samples", "overfit_batches", "threads", "seed"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be 0 or more")
-        for name in ("validation", "test"):
-            if not 0 < getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}, but must be a share between 0 and 1")
+        look_up("way to compile", self.compile, COMPILE)
+        if not 0 <= self.validation < 1:
+            raise UsageError(f"validation is {self.validation}, but must be a share below 1, or 0 for none")
+        if not 0 < self.test < 1:
+            raise UsageError(f"test is {self.test}, but must be a share between 0 and 1")
         if self.validation + self.test >= 1:
             raise UsageError(f"validation {self.validation} and test {self.test} leave nothing to train on; lower them")
         if self.save_minutes <= 0:

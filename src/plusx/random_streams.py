@@ -52,3 +52,10 @@ def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     key = np.array([seed & 0xFFFFFFFFFFFFFFFF, epoch], dtype=np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key))
     return generator.permutation(count).astype(np.int64)
+
+
+def of_step(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """Return the stream of what is drawn once for all samples of a step; apart from the epoch's order."""
+    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, epoch], dtype=np.uint64)
+    counter = np.array([0, 0, 0, step + 1], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -21,7 +21,8 @@ from plusx.plan import NOT_OPTIONS, PARTS, Plan, Run, coerced
 from plusx.start import architecture_for, kept_of, look_of
 from plusx.tasks.classification import Classification
 from plusx.training.freezing import frozen_parts
-from plusx.training.recipe import RECIPES, Recipe
+from plusx.training.recipe import Recipe
+from plusx.training.recipes import RECIPES
 from plusx.weights.trained import Weights
 
 

@@ -14,7 +14,7 @@ from plusx.data.split import read_splits, without_training
 from plusx.errors import UsageError
 from plusx.network.architecture import Architecture
 from plusx.network.backbone import Network
-from plusx.training.recipe import without_maps
+from plusx.training.recipes import without_maps
 from plusx.weights.fit import adapted_input, fit
 from plusx.weights.trained import Weights
 

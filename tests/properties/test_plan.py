@@ -12,7 +12,8 @@ from plusx.defaults import DataFacts
 from plusx.network.architectures import ARCHITECTURES
 from plusx.plan import Plan
 from plusx.request import part_of, request, resolve
-from plusx.training.recipe import MONITORS, OPTIMIZERS, RECIPES, SCHEDULES, Recipe
+from plusx.training.recipe import KEPT, MONITORS, NOT_FINITE, OPTIMIZERS, SCHEDULES, Recipe
+from plusx.training.recipes import RECIPES
 
 share = st.floats(0.01, 0.99)
 RUN = {
@@ -36,6 +37,13 @@ PARTS = {
     "milestones": st.lists(share, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
     "minimum_learning_rate": st.floats(0, 0.001),
     "average_decay": st.floats(0, 0.9999),
+    "lookahead_steps": st.integers(0, 50),
+    "mixup": st.floats(0, 4),
+    "cutmix": st.floats(0, 4),
+    "repeats": st.integers(1, 4),
+    "first_size": st.floats(0.1, 1),
+    "keep": st.sampled_from([*KEPT]),
+    "not_finite": st.sampled_from([*NOT_FINITE]),
     "freeze": st.sampled_from(["none", "stem", "1", "backbone"]),
     "head_epochs": st.floats(0, 10),
     "rate_decay": st.floats(0.01, 1),

@@ -13,7 +13,7 @@ from plusx.inputs.image import ImageInput
 from plusx.network.architectures import ARCHITECTURES
 from plusx.plan import NOT_OPTIONS, PARTS, Plan, Run
 from plusx.request import part_of, read_config, request, resolve
-from plusx.training.recipe import RECIPES
+from plusx.training.recipes import RECIPES
 from plusx.weights.trained import Weights
 
 DIGITS = DataFacts(1437, 1, 8, 8, one_size=True, classes=("0", "1", "猫"))
@@ -38,6 +38,8 @@ VALUES = {
     "threads": 3,
     "workers": 5,
     "save_minutes": 2.5,
+    "teacher": "teacher.safetensors",
+    "compile": "on",
     "epochs": 23,
     "batch_size": 17,
     "optimizer": "adamw",
@@ -55,6 +57,17 @@ VALUES = {
     "gradient_clip": 2.0,
     "early_stopping": 4,
     "average_decay": 0.97,
+    "lookahead_steps": 6,
+    "lookahead_share": 0.4,
+    "bias_rate": 8.0,
+    "mixup": 0.2,
+    "cutmix": 0.9,
+    "repeats": 3,
+    "first_size": 0.6,
+    "growing": 0.7,
+    "exact_statistics": 12,
+    "keep": "last",
+    "not_finite": "skip",
     "monitor": "loss",
     "freeze": "2",
     "head_epochs": 1.5,
@@ -78,6 +91,10 @@ VALUES = {
     "cutout": 5,
     "policy": "randaugment",
     "label_smoothing": 0.05,
+    "loss": "binary_cross_entropy",
+    "binary_threshold": 0.2,
+    "teacher_share": 0.6,
+    "teacher_temperature": 3.0,
     "shortcut": "projection_always",
     "zero_init_residual": True,
     "norm": "fixup",
@@ -313,7 +330,7 @@ def test_classes_are_those_of_the_data_whatever_a_config_says(tmp_path):
         ({"batch_size": -1}, r"batch_size is -1"),
         ({"seed": -1}, r"seed is -1, but must be 0 or more"),
         ({"limit_samples": -1}, r"limit_samples is -1"),
-        ({"validation": 0.0}, r"validation is 0.0, but must be a share between 0 and 1"),
+        ({"validation": 1.0}, r"validation is 1.0, but must be a share below 1"),
         ({"validation": 0.6, "test": 0.4}, r"leave nothing to train on"),
         ({"save_minutes": 0}, r"save_minutes is 0.0, but must be above 0"),
     ],

@@ -11,7 +11,7 @@ from plusx.data import Rejected
 from plusx.device import Device
 from plusx.result import Result
 from plusx.start import Start
-from plusx.training.loop import Diverged
+from plusx.training.step import Diverged
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from plusx.training.recipe import FREEZE_WORDS, OPTIMIZERS, RECIPES, SCHEDULES
+from plusx.training.recipe import FREEZE_WORDS, KEPT, NOT_FINITE, OPTIMIZERS, SCHEDULES
+from plusx.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from cyclopts import Token
@@ -65,7 +66,8 @@ class DataOptions:
     ] = None
     download: Annotated[bool | None, option("Whether a named data set that is nowhere may be downloaded.", "no")] = None
     validation: Annotated[
-        float | None, option("Share of the samples that validates, where the source has no such split.", "0.1")
+        float | None,
+        option("Share of the samples that validates, where the source has none; 0 for none.", "0.1"),
     ] = None
     test: Annotated[float | None, option("Share of the samples held out for the final score, likewise.", "0.2")] = None
     strict: Annotated[
@@ -106,6 +108,7 @@ class ModelOptions:
     weights: Annotated[
         str | None, option("Trained weights to start from: a file, a run, or a published name; see plusx weights.")
     ] = None
+    teacher: Annotated[str | None, option("A checkpoint or a run whose answers this network is taught.")] = None
     shortcut: Annotated[
         str | None,
         option("A (zero_pad), B (projection), C (projection_always), D (pooled), none: He et al. 2015 and 2018."),
@@ -149,6 +152,23 @@ class RecipeOptions:
         int | None, option("Epochs without a better validation score after which training ends; 0 never.")
     ] = None
     average_decay: Annotated[float | None, option("Decay a step of averaged weights (EMA); 0 averages nothing.")] = None
+    lookahead_steps: Annotated[
+        int | None, option("Steps after which the weights go back a part of the way; 0 never.")
+    ] = None
+    lookahead_share: Annotated[float | None, option("The part of the way that lookahead keeps.")] = None
+    bias_rate: Annotated[float | None, option("The norms' biases have this many times the learning rate.")] = None
+    mixup: Annotated[float | None, option("Alpha with which pairs of images are blended; 0 is off.")] = None
+    cutmix: Annotated[float | None, option("Alpha with which pairs of images swap a part; 0 is off.")] = None
+    repeats: Annotated[int | None, option("How often a sample comes in an epoch that is no longer for it.")] = None
+    first_size: Annotated[
+        float | None, option("Side of the training images at first, as a part of the final one; 1 is off.")
+    ] = None
+    growing: Annotated[float | None, option("Share of the epochs after which they have their final side.")] = None
+    exact_statistics: Annotated[
+        int | None, option("Batches over which norms' statistics are averaged anew before each score; 0 is off.")
+    ] = None
+    keep: Annotated[str | None, option(f"The weights that are kept and scored: {listed(KEPT)}.")] = None
+    not_finite: Annotated[str | None, option(f"When loss or gradients are not finite: {listed(NOT_FINITE)}.")] = None
     monitor: Annotated[str | None, option("What is best on the validation split: accuracy or loss.")] = None
     freeze: Annotated[str | None, option(f"What is not trained: {FREEZE_WORDS}.")] = None
     head_epochs: Annotated[float | None, option("First epochs that train the head alone; never more than half.")] = None
@@ -161,6 +181,12 @@ class RecipeOptions:
     label_smoothing: Annotated[float | None, option("Share of the target spread over all classes: 0 to below 1.")] = (
         None
     )
+    loss: Annotated[str | None, option("cross_entropy, or binary_cross_entropy: each class by itself.")] = None
+    binary_threshold: Annotated[
+        float | None, option("Share of a target above which binary_cross_entropy counts its class as there; 0 is off.")
+    ] = None
+    teacher_share: Annotated[float | None, option("The part of the loss that is the distance to --teacher.")] = None
+    teacher_temperature: Annotated[float | None, option("What both logits are divided by for that.")] = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +212,7 @@ class DeviceOptions:
     precision: Annotated[str | None, option("auto (bfloat16 where the hardware gains), float32, bfloat16.", "auto")] = (
         None
     )
+    compile: Annotated[str | None, option("on, off, or auto: where it is measured to pay.", "auto")] = None
     threads: Annotated[int | None, option("CPU threads; 0 takes all cores.", "0")] = None
     workers: Annotated[
         int | None, option("Processes that read images too many for memory; -1 is one a core, at most 8.", "-1")

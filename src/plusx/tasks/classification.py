@@ -14,9 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plusx.errors import DataError, UsageError
+from plusx.errors import DataError, UsageError, look_up
 from plusx.network import layers
 from plusx.network.backbone import Backbone
+from plusx.tasks.task import Taught
+
+LOSSES = {
+    "cross_entropy": "one class a sample",
+    "binary_cross_entropy": "each class by itself",
+}
 
 
 class ClassificationHead(nn.Module):
@@ -55,15 +61,31 @@ class Classification:
     Args:
         classes: The classes' names, in the order of the outputs.
         label_smoothing: In training, the share of the target that is spread evenly over all classes, 0 to below 1.
+        loss: "cross_entropy", or "binary_cross_entropy": each class by itself is there or not (Wightman, Touvron and
+            Jegou 2021, arXiv:2110.00476, section 3.1). Answers are read as probabilities of one class either way.
+        binary_threshold: The share of a target above which its class counts as there; 0 takes shares as they are.
+        teacher_share: Where there is a teacher, the part of the loss that is the distance to its answers.
+        teacher_temperature: What the logits of both are divided by for that (Hinton, Vinyals and Dean 2015,
+            arXiv:1503.02531, section 2).
     """
 
     classes: tuple[str, ...]
     label_smoothing: float = 0.0
+    loss: str = "cross_entropy"
+    binary_threshold: float = 0.0
+    teacher_share: float = 0.5
+    teacher_temperature: float = 2.0
     kind: ClassVar[str] = "classification"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing is {self.label_smoothing}, but must be at least 0 and below 1")
+        look_up("loss", self.loss, LOSSES)
+        for name in ("label_smoothing", "binary_threshold"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")
+        if not 0 < self.teacher_share <= 1:
+            raise UsageError(f"teacher_share is {self.teacher_share}, but must be above 0 and at most 1")
+        if self.teacher_temperature <= 0:
+            raise UsageError(f"teacher_temperature is {self.teacher_temperature}, but must be above 0")
         if len(self.classes) < 2:
             raise DataError(
                 f"there is only one class, {self.classes[0]!r}; classification needs at least two"
@@ -77,15 +99,44 @@ class Classification:
         backbone.initialize_head(head)
         return head
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy in nats, the mean over (B, K) logits and (B,) class numbers."""
-        return {
-            "cross_entropy": functional.cross_entropy(outputs.float(), targets, label_smoothing=self.label_smoothing)
-        }
+    def losses(self, outputs: Tensor, targets: Tensor | Taught) -> dict[str, Tensor]:
+        """The loss of (B, K) logits for (B,) class numbers or (B, K) shares of the classes, a mean over the batch.
 
-    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The share of the batch whose most probable class is the right one."""
-        return {"accuracy": (outputs.detach().argmax(1) == targets).float().mean()}
+        Cross-entropy in nats; or binary cross-entropy, the mean over the classes, each of which is there or not (its
+        smoothed share being above `binary_threshold`, if that is not 0).
+        """
+        logits = outputs.float()
+        if isinstance(targets, Taught):
+            own = self.losses(outputs, targets.targets)
+            distance = self.teacher_share * self._distance(logits, targets.answers.float())
+            return {**{name: (1 - self.teacher_share) * value for name, value in own.items()}, "teacher": distance}
+        if self.loss == "cross_entropy":
+            return {self.loss: functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)}
+        shares = self._shares(targets)
+        shares = shares * (1 - self.label_smoothing) + self.label_smoothing / len(self.classes)
+        if self.binary_threshold:
+            shares = (shares > self.binary_threshold).float()
+        return {self.loss: functional.binary_cross_entropy_with_logits(logits, shares)}
+
+    def _distance(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """T^2 KL(teacher || student) of both logits / T: Hinton et al. 2015, section 2, up to the teacher's entropy."""
+        warm = self.teacher_temperature
+        student, teacher = (logits / warm).log_softmax(1), (answers / warm).log_softmax(1)
+        return warm**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+    def blended(self, targets: Tensor, others: Tensor, share: float) -> Tensor:
+        """(B,) class numbers or (B, K) shares, twice -> (B, K) shares of the classes."""
+        return torch.lerp(self._shares(others), self._shares(targets), share)
+
+    def _shares(self, targets: Tensor) -> Tensor:
+        """Return the classes' shares in each target: (B, K) float32."""
+        return targets if targets.ndim == 2 else functional.one_hot(targets, len(self.classes)).float()
+
+    def measures(self, outputs: Tensor, targets: Tensor | Taught) -> dict[str, Tensor]:
+        """The share of the batch whose most probable class is the right one, of blended targets the larger."""
+        targets = targets.targets if isinstance(targets, Taught) else targets
+        right = targets.argmax(1) if targets.ndim == 2 else targets
+        return {"accuracy": (outputs.detach().argmax(1) == right).float().mean()}
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """(B, K) logits -> (B, K) float32 probabilities."""

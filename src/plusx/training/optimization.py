@@ -1,18 +1,18 @@
-"""Optimization: parameter groups, optimizers, learning-rate schedules and averaged weights.
+"""Optimization: parameter groups, optimizers and learning-rate schedules.
 
 A learning rate is a function of the step, not the memory of a scheduler: a run that stops and goes on cannot lose it.
 Only the plateau schedule remembers anything, and that is in the run's progress.
 """
 
-import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from plusx.network import layers
 from plusx.training.freezing import parts_of
+from plusx.training.lamb import Lamb
 from plusx.training.recipe import Recipe
 
 ONE_CYCLE_START = 1 / 25  # where the rise begins, as in torch's OneCycleLR; its share of the training by default:
@@ -24,17 +24,24 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
 
     Weight decay acts, unless the recipe decays all, on neither norms nor biases: He et al. 2018 (arXiv:1812.01187),
     section 3.1. `factor` is the group's part of the learning rate: 1 in the head, `rate_decay` in the last stage, and
-    once more `rate_decay` for each part towards the image.
+    once more `rate_decay` for each part towards the image; the norms' biases have `bias_rate` times that.
     """
     apart = recipe.rate_decay < 1 or recipe.head_epochs > 0
+    biases = {id(one.bias) for one in network.modules() if isinstance(one, layers.Norm)}
     groups: list[dict[str, Any]] = []
+
+    def add(parameters: list[nn.Parameter], factor: float, decay: float) -> None:
+        for decays in (True, False):
+            chosen = [one for one in parameters if decays is (one.ndim > 1 or recipe.decay_norm_and_bias)]
+            groups.append({"params": chosen, "weight_decay": decay if decays else 0.0, "factor": factor})
+
     # What waits for the head has groups of its own: torch's fused SGD wants the momentum of all of a group or of none.
     for above, part in enumerate(reversed(parts_of(network)) if apart else [[network]]):
         parameters = [one for module in part for one in module.parameters() if one.requires_grad]
-        for decays in (True, False):
-            chosen = [one for one in parameters if decays is (one.ndim > 1 or recipe.decay_norm_and_bias)]
-            decay = recipe.weight_decay if decays else 0.0
-            groups.append({"params": chosen, "weight_decay": decay, "factor": recipe.rate_decay**above})
+        quick = [one for one in parameters if recipe.bias_rate != 1 and id(one) in biases]
+        slow = [one for one in parameters if not any(one is other for other in quick)]
+        add(slow, recipe.rate_decay**above, recipe.weight_decay)
+        add(quick, recipe.rate_decay**above * recipe.bias_rate, recipe.weight_decay / recipe.bias_rate)
     return [group for group in groups if group["params"]]
 
 
@@ -44,6 +51,8 @@ def optimizer_for(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, nesterov=nesterov, fused=True)
+    if recipe.optimizer == "lamb":
+        return Lamb(groups, recipe.learning_rate, betas=(recipe.momentum, 0.999))
     adam = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return adam(groups, recipe.learning_rate, betas=(recipe.momentum, 0.999), fused=True)
 
@@ -83,30 +92,3 @@ def learning_rate(
             return max(recipe.learning_rate * plateau_factor, recipe.minimum_learning_rate)
         case _:
             return recipe.learning_rate
-
-
-class WeightAverage:
-    """An exponential moving average of a network's weights and norm statistics, kept in a second network.
-
-    After step t it is average + (1 - d) (weights - average) with d = min(decay, (1 + t) / (10 + t)), so that the first
-    steps, whose weights are worthless, are forgotten (the decay's warm-up of TensorFlow's ExponentialMovingAverage).
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(requires_grad=False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        """Move the average towards the weights after step `step`, counted from 1."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for average, now in zip(_state(self.network), _state(network), strict=True):
-            if average.is_floating_point():
-                average.lerp_(now, 1 - decay)
-            else:
-                average.copy_(now)
-
-
-def _state(network: nn.Module) -> Iterator[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()

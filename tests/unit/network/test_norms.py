@@ -14,8 +14,9 @@ from plusx.network.backbone import Backbone, Network, branch_convolutions
 from plusx.network.layers import Axes
 from plusx.network.norms import NORMS
 from plusx.tasks.classification import Classification
-from plusx.training.loop import Diverged, train
+from plusx.training.loop import train
 from plusx.training.recipe import Recipe
+from plusx.training.step import Diverged
 
 TASK = Classification(("a", "b", "c"))
 

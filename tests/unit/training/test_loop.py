@@ -10,10 +10,11 @@ from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.evaluation.inference import predict
 from plusx.events import result_of
-from plusx.training.loop import Diverged, train
+from plusx.training.loop import train
 from plusx.training.optimization import learning_rate
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
+from plusx.training.step import Diverged
 
 
 def run(network, recipe, batches=None, *, scores=None, body=lambda progress: None):

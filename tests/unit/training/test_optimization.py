@@ -7,7 +7,8 @@ import tiny
 import torch
 from torch import nn
 
-from plusx.training.optimization import WeightAverage, learning_rate, optimizer_for, parameter_groups
+from plusx.training.averaging import WeightAverage
+from plusx.training.optimization import learning_rate, optimizer_for, parameter_groups
 from plusx.training.recipe import Recipe
 
 STEPS = 10  # an epoch; ten epochs make 100 steps

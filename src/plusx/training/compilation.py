@@ -1,0 +1,17 @@
+"""Compiling a network's training: torch.compile with settings under which a run can be repeated bit for bit.
+
+Compiled code does other roundings than what is computed step by step, so whether a run is compiled is decided once and
+kept with it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a network as compiled code, which shares its weights; each new size of a batch is compiled anew."""
+    compiled_network: Any = torch.compile(network, dynamic=False)
+    return compiled_network

@@ -1,0 +1,47 @@
+"""Batch norms' statistics as averages over training images, with the weights as they are now.
+
+Running statistics lag behind the weights and remember noisy batches. He et al. 2015 (arXiv:1512.03385; their released
+models) average them anew after training; so does Wu and Johnson 2021 (arXiv:2105.07576, section 3, "PreciseBN").
+"""
+
+import torch
+from torch import nn
+
+from plusx.data.batches import Batches
+from plusx.device import Device
+from plusx.network import layers
+from plusx.training.recipe import Recipe
+
+
+@torch.no_grad()
+def average_statistics(network: nn.Module, batches: Batches, recipe: Recipe, epoch: int, device: Device) -> None:
+    """Replace the running statistics of a network's norms by their means over the first batches of an epoch.
+
+    Means and variances of batches of the recipe's size are averaged, computed in float32 as an evaluation is. Norms
+    that the recipe freezes are left as they are.
+
+    Args:
+        network: On its device; only its norms' statistics change.
+        batches: The training batches.
+        recipe: `exact_statistics` is the number of batches.
+        epoch: Whose batches, from 0.
+        device: Where to compute.
+    """
+    norms = [one for one in network.modules() if isinstance(one, layers.Norm) and one.momentum is not None]
+    if recipe.frozen_norms or not norms:
+        return
+    modes = [(one, one.training) for one in network.modules()]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for the plain mean over all batches
+    try:
+        for _, batch in zip(range(recipe.exact_statistics), batches.epoch(epoch), strict=False):
+            network(device.place_images(batch.images))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes:
+            module.training = mode
