@@ -160,3 +160,8 @@ def linear(features_in: int, features_out: int) -> Linear:
 def identity() -> nn.Identity:
     """Return the layer that gives back its input itself, not a copy."""
     return nn.Identity()
+
+
+def is_identity(layer: nn.Module) -> bool:
+    """Whether a layer gives back its input itself."""
+    return type(layer) is nn.Identity

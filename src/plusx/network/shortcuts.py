@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from plusx.errors import UsageError
 from plusx.network import layers
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts, Shortcut
 
 
@@ -49,7 +50,7 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_out, */stride)."""
-        return self.norm(self.conv(x))
+        return normalized(self.norm, x, conv=self.conv)
 
 
 class BareProjection(nn.Module):
@@ -78,7 +79,7 @@ class PooledProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_out, */stride)."""
-        return self.norm(self.conv(self.pool(x)))
+        return normalized(self.norm, self.pool(x), conv=self.conv)
 
 
 def where_it_changes(

@@ -10,6 +10,7 @@ Shape letters: B batch, C channels, * spatial axes.
 
 from torch import Tensor, nn
 
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
@@ -43,7 +44,7 @@ class ImageNetStem(Stem):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels, */4)."""
-        return self.pool(self.activation(self.norm(self.conv(x))))
+        return self.pool(normalized(self.norm, x, conv=self.conv, activation=self.activation))
 
 
 class BareImageNetStem(Stem):
@@ -83,9 +84,9 @@ class ThreeConvolutions(Stem):
 
     def halved(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels, */2)."""
-        x = self.activation(self.norm1(self.conv1(x)))
-        x = self.activation(self.norm2(self.conv2(x)))
-        return self.activation(self.norm3(self.conv3(x)))
+        x = normalized(self.norm1, x, conv=self.conv1, activation=self.activation)
+        x = normalized(self.norm2, x, conv=self.conv2, activation=self.activation)
+        return normalized(self.norm3, x, conv=self.conv3, activation=self.activation)
 
 
 class DeepStem(ThreeConvolutions):
@@ -113,7 +114,7 @@ class StridedDeepStem(ThreeConvolutions):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels, */4)."""
-        return self.activation(self.norm4(self.conv4(self.halved(x))))
+        return normalized(self.norm4, self.halved(x), conv=self.conv4, activation=self.activation)
 
 
 class SmallStem(Stem):
@@ -129,7 +130,7 @@ class SmallStem(Stem):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels, *)."""
-        return self.activation(self.norm(self.conv(x)))
+        return normalized(self.norm, x, conv=self.conv, activation=self.activation)
 
 
 class BareSmallStem(Stem):

@@ -8,6 +8,7 @@ Shape letters: B batch, C channels, * spatial axes.
 from torch import Tensor, nn
 
 from plusx.network import layers
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
@@ -56,7 +57,7 @@ class ConvPool(Transition):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */2), an odd row left out."""
-        return self.pool(self.activation(self.norm(self.conv(x))))
+        return self.pool(normalized(self.norm, x, conv=self.conv, activation=self.activation))
 
 
 class PoolConv(Transition):
@@ -85,7 +86,7 @@ class Dense(Transition):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_out, */2), an odd row left out."""
-        return self.pool(self.conv(self.activation(self.norm(x))))
+        return self.pool(self.conv(normalized(self.norm, x, activation=self.activation)))
 
 
 TRANSITIONS: dict[str, type[Transition]] = {

@@ -1,8 +1,9 @@
 """Block: what every block of a stage offers, whatever its paper."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from plusx.network import layers
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
@@ -35,3 +36,22 @@ class Block(nn.Module):
     def finish(cls, channels: int, parts: Parts) -> nn.Module:  # noqa: ARG003 - for those that have one
         """Return what follows the last block of a network: nothing, unless the family has it."""
         return layers.identity()
+
+
+class Branched(Block):
+    """A block of a branch, which ends with a convolution and its norm, and a shortcut around it."""
+
+    attention: nn.Module
+    branch_end: nn.Module
+    activation: nn.Module
+    shortcut: nn.Module | None
+
+    def summed(self, conv: nn.Module, norm: nn.Module, y: Tensor, x: Tensor) -> Tensor:
+        """Return activation(norm(conv(y)) + shortcut(x)); the attention and what ends a branch come before the sum."""
+        around = None if self.shortcut is None else self.shortcut(x)
+        if layers.is_identity(self.attention) and layers.is_identity(self.branch_end):
+            return normalized(norm, y, conv=conv, added=around, activation=self.activation)
+        y = self.branch_end(self.attention(normalized(norm, y, conv=conv)))
+        if around is not None:
+            y += around
+        return self.activation(y)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from plusx.network import layers
 from plusx.network.blocks.preactivation import PreActivation
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
@@ -36,7 +37,7 @@ class DenseBasic(PreActivation):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_in + width, *)."""
-        new: Tensor = self.conv1(self.activation1(self.norm1(x)))
+        new: Tensor = self.conv1(normalized(self.norm1, x, activation=self.activation1))
         return torch.cat([x, self.dropout(new)], 1)
 
 
@@ -67,6 +68,6 @@ class DenseBottleneck(PreActivation):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_in + width, *)."""
-        new: Tensor = self.conv1(self.activation1(self.norm1(x)))
-        new = self.conv2(self.activation(self.norm2(new)))
+        new = normalized(self.norm1, x, activation=self.activation1)
+        new = self.conv2(normalized(self.norm2, new, conv=self.conv1, activation=self.activation))
         return torch.cat([x, self.dropout(new)], 1)

@@ -9,11 +9,12 @@ Shape letters: B batch, C channels, * spatial axes.
 
 from torch import Tensor, nn
 
-from plusx.network.blocks.block import Block
+from plusx.network.blocks.block import Branched
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
-class Basic(Block):
+class Basic(Branched):
     """Two 3x3 convolutions (He et al. 2015, arXiv:1512.03385, figure 5, left).
 
     Args:
@@ -43,14 +44,11 @@ class Basic(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
-        y: Tensor = self.dropout(self.activation(self.norm1(self.conv1(x))))
-        y = self.branch_end(self.attention(self.norm2(self.conv2(y))))
-        if self.shortcut is not None:
-            y += self.shortcut(x)
-        return self.activation(y)
+        y: Tensor = self.dropout(normalized(self.norm1, x, conv=self.conv1, activation=self.activation))
+        return self.summed(self.conv2, self.norm2, y, x)
 
 
-class Bottleneck(Block):
+class Bottleneck(Branched):
     """1x1 down, 3x3, 1x1 up to four times the width (He et al. 2015, arXiv:1512.03385, figure 5, right).
 
     The stride sits on the 3x3, as in torchvision ("ResNet v1.5"), not on the first 1x1 as in the paper: the 1x1 would
@@ -88,9 +86,6 @@ class Bottleneck(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, 4 width, */stride)."""
-        y: Tensor = self.activation(self.norm1(self.conv1(x)))
-        y = self.dropout(self.activation(self.norm2(self.conv2(y))))
-        y = self.branch_end(self.attention(self.norm3(self.conv3(y))))
-        if self.shortcut is not None:
-            y += self.shortcut(x)
-        return self.activation(y)
+        y = normalized(self.norm1, x, conv=self.conv1, activation=self.activation)
+        y = self.dropout(normalized(self.norm2, y, conv=self.conv2, activation=self.activation))
+        return self.summed(self.conv3, self.norm3, y, x)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from plusx.network import layers
 from plusx.network.blocks.block import Block
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
@@ -23,7 +24,7 @@ class Finish(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *) -> (B, C, *)."""
-        return self.activation(self.norm(x))
+        return normalized(self.norm, x, activation=self.activation)
 
 
 class PreActivation(Block):
@@ -79,9 +80,9 @@ class PreActivationBasic(PreActivationSum):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
-        activated = self.activation1(self.norm1(x))
-        y: Tensor = self.conv1(activated)
-        y = self.conv2(self.dropout(self.activation(self.norm2(y))))
+        activated = normalized(self.norm1, x, activation=self.activation1)
+        y = normalized(self.norm2, activated, conv=self.conv1, activation=self.activation)
+        y = self.conv2(self.dropout(y))
         return self.around(x, activated, self.branch_end(self.attention(y)))
 
 
@@ -119,8 +120,8 @@ class PreActivationBottleneck(PreActivationSum):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, 4 width, */stride)."""
-        activated = self.activation1(self.norm1(x))
-        y: Tensor = self.conv1(activated)
-        y = self.conv2(self.activation(self.norm2(y)))
-        y = self.conv3(self.dropout(self.activation(self.norm3(y))))
+        activated = normalized(self.norm1, x, activation=self.activation1)
+        y = normalized(self.norm2, activated, conv=self.conv1, activation=self.activation)
+        y = normalized(self.norm3, y, conv=self.conv2, activation=self.activation)
+        y = self.conv3(self.dropout(y))
         return self.around(x, activated, self.branch_end(self.attention(y)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from plusx.network import layers
 from plusx.network.blocks.block import Block
 from plusx.network.blocks.original import Basic
+from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
 
 
@@ -22,10 +23,14 @@ class Fast(Basic):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
-        y: Tensor = self.dropout(self.activation(self.norm1(self.conv1(x))))
-        y = self.branch_end(self.activation(self.attention(self.norm2(self.conv2(y)))))
+        y: Tensor = self.dropout(normalized(self.norm1, x, conv=self.conv1, activation=self.activation))
+        around = None if self.shortcut is None else self.shortcut(x)
+        if layers.is_identity(self.attention) and layers.is_identity(self.branch_end):
+            last = self.activation
+            return normalized(self.norm2, y, conv=self.conv2, added=around, activation=last, add_last=True)
+        y = self.branch_end(self.activation(self.attention(normalized(self.norm2, y, conv=self.conv2))))
         # Not in place: the activation's gradient needs its output.
-        return y if self.shortcut is None else y + self.shortcut(x)
+        return y if around is None else y + around
 
 
 class Tutorial(Block):
@@ -69,7 +74,7 @@ class Tutorial(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
-        y: Tensor = self.dropout(self.activation(self.norm1(self.conv1(x))))
-        y = self.branch_end(self.activation(self.attention(self.norm2(self.conv2(y)))))
+        y: Tensor = self.dropout(normalized(self.norm1, x, conv=self.conv1, activation=self.activation))
+        y = self.branch_end(self.activation(self.attention(normalized(self.norm2, y, conv=self.conv2))))
         # Without a sum nothing is below zero. The sum is not in place: the activation's gradient needs its output.
         return y if self.shortcut is None else self.activation(y + self.shortcut(x))

@@ -1,0 +1,115 @@
+"""From the C++ sources beside this file to a shared library in the user's cache folder, compiled once a machine.
+
+The file's name is a hash of all that it depends on, its last bytes are a hash of the rest: a file that is not what was
+written is compiled again. It is written beside and renamed, so processes that compile at once do not meet.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+SOURCES = Path(__file__).parent / "sources"
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
+LONGEST_SECONDS = 300
+DIGEST_BYTES = hashlib.sha256().digest_size
+RUNTIMES = ("libgomp", "libiomp", "libomp")
+REQUIRED = ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq", "avx512_bf16")
+
+
+class Unavailable(Exception):
+    """The kernels cannot be had here; the message says why."""
+
+
+def cache_folder() -> Path:
+    """Return where compiled kernels are kept."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(root) if root else Path.home() / ".cache") / "plusx" / "kernels"
+
+
+def compiled() -> Path:
+    """Return the compiled library, from the cache if it is there and whole.
+
+    Raises:
+        Unavailable: The processor, a compiler or torch's OpenMP runtime is missing, or compiling failed.
+    """
+    missing = [name for name in REQUIRED if not capabilities().get(name)]
+    if missing:
+        raise Unavailable(f"the processor has no {', '.join(missing)}")
+    compiler, runtime = _compiler(), _openmp_runtime()
+    version = _output([compiler, "--version"])
+    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
+    parts = [*texts, compiler, version, runtime, " ".join(FLAGS), str(sorted(capabilities().items()))]
+    name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    file = cache_folder() / f"{name}.so"
+    if not is_whole(file):
+        _compile(compiler, runtime, file)
+    return file
+
+
+def capabilities() -> dict[str, object]:
+    """Return what torch knows of the processor; nothing where it says nothing."""
+    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a compiled library is there, and is what was written."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise Unavailable("there is no C++ compiler (c++, g++, clang++ or $CXX)")
+
+
+def _openmp_runtime() -> str:
+    """Return the file of the OpenMP runtime that torch has loaded: a second one would bring threads of its own."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise Unavailable("this system does not say which OpenMP runtime torch uses") from error
+    files = {line.split(maxsplit=5)[5] for line in lines if line.count(" ") > 4 and "/" in line}
+    found = sorted(file for file in files if Path(file).name.startswith(RUNTIMES))
+    if len(found) != 1:
+        raise Unavailable(f"expected one OpenMP runtime in this process, found {len(found)}")
+    return found[0]
+
+
+def _compile(compiler: str, runtime: str, file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            made, objects = Path(folder) / "made.so", []
+            for source in sorted(SOURCES.glob("*.cpp")):
+                objects.append(str(Path(folder) / f"{source.stem}.o"))
+                _output([compiler, *FLAGS, "-c", str(source), "-o", objects[-1]])
+            _output([compiler, "-shared", "-o", str(made), *objects, runtime, f"-Wl,-rpath,{Path(runtime).parent}"])
+            with made.open("r+b") as stream:
+                digest = hashlib.sha256(stream.read()).digest()
+                stream.write(digest)
+            made.replace(file)
+    except OSError as error:
+        raise Unavailable(f"{file.parent} cannot be written: {error.strerror}") from error
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own compiler
+            command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{command[0]} does not run: {error}") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise Unavailable(f"{command[0]} failed: {lines[0]}")
+    return done.stdout

@@ -1,0 +1,62 @@
+"""A norm with what stands around it: the convolution before it, the sum and the activation behind it.
+
+Where plusx has kernels for that (training on a CPU that has the instructions), one of them does it all; elsewhere the
+parts are called one after the other. Both are the same function, to rounding: of a bfloat16 sum, the kernels round once
+where the parts round after each step.
+
+Shape letters: B batch, C channels, * spatial axes.
+"""
+
+from torch import Tensor, nn
+
+from plusx.kernels import norm as fused
+from plusx.network.layers import Activation
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def normalized(
+    norm: nn.Module,
+    x: Tensor,
+    *,
+    conv: nn.Module | None = None,
+    added: Tensor | None = None,
+    activation: nn.Module | None = None,
+    add_last: bool = False,
+) -> Tensor:
+    """Return activation(norm(conv(x)) + added).
+
+    Args:
+        norm: The norm, or what stands for it.
+        x: (B, channels_in, *).
+        conv: A convolution before the norm.
+        added: (B, C, *), what is added before the activation.
+        activation: What comes last.
+        add_last: Whether the sum comes after the activation instead: activation(norm(conv(x))) + added.
+
+    Returns:
+        (B, C, *).
+    """
+    y: Tensor = x if conv is None else conv(x)
+    plain = activation is not None and type(activation) is not Activation
+    if plain or is_watched(norm) or is_watched(activation) or not fused.fits(norm, y, added):
+        return in_turn(norm, x, y, added, activation, add_last=add_last)
+    return fused.normalize(norm, y, added, activation=activation is not None, add_last=add_last)
+
+
+def in_turn(
+    norm: nn.Module, x: Tensor, y: Tensor, added: Tensor | None, activation: nn.Module | None, *, add_last: bool
+) -> Tensor:
+    """Return the same of y, which is x or its convolution, each part called as a module."""
+    y = norm(y)
+    if add_last:
+        y = y if activation is None else activation(y)
+        return y if added is None else y + added  # not in place: the activation's gradient needs its output
+    if added is not None:
+        y = y + added if y is x else y.add_(added)  # x is others', too
+    return y if activation is None else activation(y)
+
+
+def is_watched(part: nn.Module | None) -> bool:
+    """Whether someone wants to see a module's inputs or outputs, which calling its kernel would not show."""
+    return part is not None and any(vars(part)[name] for name in HOOKS)
