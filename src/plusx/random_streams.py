@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 UNIT = 2.0**-53
+COPY = 1 << 32  # apart from the positions of draws, which are absorbed at the same place
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -28,7 +29,9 @@ def absorbed(state: NDArray[np.uint64], number: NDArray[np.uint64] | int) -> NDA
     return mixed((state ^ np.asarray(number, dtype=np.uint64)) + GOLDEN)
 
 
-def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> NDArray[np.float64]:
+def uniform(
+    seed: int, epoch: int, samples: NDArray[np.int64], draws: int, copies: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """Draw `draws` numbers in [0, 1) for each sample of one epoch.
 
     Args:
@@ -36,6 +39,7 @@ def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> ND
         epoch: The epoch, from 0.
         samples: (B,) each sample's index in its data set, not its place in a batch.
         draws: N, how many numbers a sample gets; the first ones do not depend on how many are asked for.
+        copies: (B,) which copy of its sample each is, where one comes several times an epoch; 0 for all if None.
 
     Returns:
         (B, N) numbers in [0, 1).
@@ -43,6 +47,8 @@ def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> ND
     with np.errstate(over="ignore"):
         run = absorbed(absorbed(np.zeros(1, np.uint64), seed & 0xFFFFFFFFFFFFFFFF), epoch)
         streams = absorbed(run, samples.astype(np.uint64))
+        if copies is not None and copies.any():
+            streams = np.where(copies > 0, absorbed(streams, copies.astype(np.uint64) + np.uint64(COPY)), streams)
         numbers = absorbed(streams[:, None], np.arange(draws, dtype=np.uint64)[None, :])
     return (numbers >> np.uint64(11)).astype(np.float64) * UNIT
 

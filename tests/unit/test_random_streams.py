@@ -102,3 +102,11 @@ def test_nothing_is_taken_from_or_given_to_the_global_stream():
 def test_places_in_the_order_are_uniform():
     firsts = [int(order(seed, 0, 10)[0]) for seed in range(2000)]
     assert stats.chisquare(np.bincount(firsts, minlength=10)).pvalue > 1e-5
+
+
+def test_a_copy_has_draws_of_its_own_and_the_first_has_those_of_the_sample():
+    samples = np.array([3, 3, 3, 8])
+    found = uniform(5, 6, samples, 40, np.array([0, 1, 2, 1]))
+    assert np.array_equal(found[:1], uniform(5, 6, samples[:1], 40))
+    assert np.array_equal(found[1], uniform(5, 6, samples[:1], 40, np.array([1]))[0])
+    assert np.unique(found).size == found.size, "no draw of one copy is one of another"
