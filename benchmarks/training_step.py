@@ -35,6 +35,7 @@ class Same:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
+        self.seed = 0
         self.samples = range(BATCH * (ROUNDS + WARM_UP + 1))
 
     def __len__(self) -> int:

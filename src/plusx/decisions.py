@@ -39,7 +39,8 @@ def decide(
         options = {**recipe, **NO_AUGMENTATION, **asked.options}
         plan = resolve(dataclasses.replace(asked, options=options), prepared.facts, prepared.statistics, weights)
     refuse_small(plan)
-    places = {name: _absolute(getattr(plan.run, name)) for name in ("source", "data_root", "weights")}
+    plan = without_choice(plan, prepared)
+    places = {name: _absolute(getattr(plan.run, name)) for name in ("source", "data_root", "weights", "teacher")}
     chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
     if plan.run.precision == "bfloat16" and device.kind == "cpu" and halves_single_pixels(plan):
@@ -75,6 +76,21 @@ def decide(
             f"it joins the batch before it ({samples} samples, batches of {plan.recipe.batch_size})"
         )
     return prepared, plan, tuple(notes)
+
+
+def without_choice(plan: Plan, prepared: Prepared) -> Plan:
+    """Keep the last weights where no sample validates.
+
+    Raises:
+        UsageError: The recipe needs validation scores.
+    """
+    recipe = plan.recipe
+    if prepared.dataset.split("validation"):
+        return plan
+    if recipe.schedule == "plateau" or recipe.early_stopping:
+        needs = "the plateau schedule" if recipe.schedule == "plateau" else "early stopping"
+        raise UsageError(f"no sample validates (--validation 0), but {needs} needs scores; use --validation 0.1")
+    return dataclasses.replace(plan, recipe=dataclasses.replace(recipe, keep="last"))
 
 
 def refuse_small(plan: Plan) -> None:

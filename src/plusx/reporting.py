@@ -1,15 +1,10 @@
 """What a run says of itself: its first and last screen, and its environment."""
 
-import copy
-import dataclasses
 import os
 import platform
-import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 
-import torch
 from torch import nn
 
 from plusx.data import Dataset
@@ -19,19 +14,15 @@ from plusx.device import Device
 from plusx.evaluation.complexity import complexity
 from plusx.evaluation.evaluate import Evaluation
 from plusx.events import Section
-from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.result import Result
 from plusx.run_folder import typed
 from plusx.start import Start
 from plusx.training.freezing import frozen_parts, head_steps
-from plusx.training.loop import train
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
 
 PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
-TIMED_STEPS = 3
-PATIENCE = 5.0  # seconds after which no further step is timed
 AUGMENTATIONS = {
     "flip": "mirrored left to right",
     "pad_and_crop": "padded and cropped",
@@ -55,20 +46,6 @@ def environment(device: Device) -> dict[str, str]:
     """What a run was computed with."""
     system = f"{platform.system()} {platform.release()}, {platform.machine()}"
     return {**versions(), "system": system, "processors": str(os.cpu_count()), "device": device.describe()}
-
-
-def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: Device) -> float:
-    """Measure a few training steps, of the whole network, on a copy of it; the run itself is not touched."""
-    state = torch.get_rng_state()
-    recipe = dataclasses.replace(plan.recipe, head_epochs=0)
-    trial = Progress(copy.deepcopy(network), recipe)
-    stamps = [time.perf_counter()]
-    for _ in train(trial.network, plan.task, batches, recipe, trial, device):
-        stamps.append(time.perf_counter())
-        if trial.step == TIMED_STEPS or trial.epoch_ended or stamps[-1] - stamps[0] > PATIENCE:
-            break
-    torch.set_rng_state(state)
-    return min(later - earlier for earlier, later in pairwise(stamps)) * len(batches)
 
 
 def first_screen(
@@ -138,12 +115,6 @@ def whole_plan(plan: Plan) -> Section:
     return Section("Plan", tuple(rows))
 
 
-def expected_duration(plan: Plan, network: Network, batches: Batches, device: Device) -> tuple[str, str]:
-    """Say how long training will take, from the time of a few steps."""
-    seconds = seconds_per_epoch(plan, network, batches, device) * plan.recipe.epochs
-    return "expected", f"about {in_words(seconds)} of training"
-
-
 def last_screen(result: Result, progress: Progress) -> Section:
     """Say how good it became, where everything is, and what to do next."""
     rows = score_rows(result.evaluation) if result.evaluation else []
@@ -151,7 +122,7 @@ def last_screen(result: Result, progress: Progress) -> Section:
     rows += [
         (
             "scored on",
-            f"{result.samples:,} samples of {result.split}, once, with the weights of epoch {progress.best_epoch}",
+            f"{result.samples:,} samples of {result.split}, once, with the weights of epoch {progress.kept_epoch}",
         ),
         (
             "training",

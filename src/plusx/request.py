@@ -107,7 +107,8 @@ def resolve(
         UsageError: A value cannot be used with this data or these weights.
     """
     own = architecture_for(weights, asked.run.model, asked.changes("architecture"))
-    chosen = own or ARCHITECTURES.get(asked.run.model)
+    made_for = RECIPES[asked.run.recipe].model if asked.run.recipe else ""
+    chosen = own or ARCHITECTURES.get(asked.run.model or made_for)
     defaults = defaults_for(data, chosen)
     named = RECIPES[asked.run.recipe_or(defaults.recipe)]
     recipe = dataclasses.replace(

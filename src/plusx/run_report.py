@@ -79,7 +79,7 @@ def write_run_report(
             evaluation=evaluation,
             sections=tuple(sections),
             history=tuple(progress.history),
-            best_epoch=progress.best_epoch,
+            best_epoch=progress.kept_epoch,
             samples=tuple(samples),
             mistakes=tuple(_mistake(result, test, index) for index in evaluation.mistakes[:MISTAKES].tolist()),
             layers=tuple(

@@ -11,7 +11,6 @@ from plusx.data import Rejected
 from plusx.device import Device
 from plusx.result import Result
 from plusx.start import Start
-from plusx.training.step import Diverged
 
 
 @pytest.fixture
@@ -103,44 +102,6 @@ def test_unequal_classes_and_files_that_were_set_aside_are_told(data):
 def test_many_classes_are_not_all_listed(data):
     classes = tuple(f"c{number}" for number in range(20))
     assert screen(dataclasses.replace(data, classes=classes))["Data", "classes"].endswith("c7 and 12 more")
-
-
-def test_measuring_the_speed_leaves_no_trace():
-    made = tiny.network(dropout=0.5)
-    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    torch.manual_seed(11)
-    expected = torch.rand(3)
-    torch.manual_seed(11)
-    seconds = reporting.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
-    assert torch.equal(torch.rand(3), expected)
-    assert all(torch.equal(before[name], tensor) for name, tensor in made.state_dict().items())
-    assert made.training
-    assert all(one.grad is None for one in made.parameters())
-    assert 0 < seconds < 30
-
-
-def test_measuring_the_speed_takes_few_steps(monkeypatch):
-    steps = []
-    real = reporting.train
-
-    def counted(*given):
-        for progress in real(*given):
-            steps.append(progress.step)
-            yield progress
-
-    monkeypatch.setattr(reporting, "train", counted)
-    reporting.seconds_per_epoch(plan_of(), tiny.network(), tiny.batches(40, batch_size=2), Device())
-    assert steps == [1, 2, 3]
-    steps.clear()
-    reporting.seconds_per_epoch(plan_of(), tiny.network(), tiny.batches(4, batch_size=2), Device())
-    assert steps == [1, 2]
-
-
-def test_a_rate_that_diverges_at_once_is_told_before_the_run_begins():
-    made = tiny.network()
-    torch.nn.init.constant_(made.head.linear.weight, float("nan"))
-    with pytest.raises(Diverged):
-        reporting.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
 
 
 def test_scores_are_told_with_their_intervals():

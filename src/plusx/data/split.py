@@ -38,7 +38,7 @@ def split_dataset(dataset: Dataset, *, seed: int, validation: float = 0.1, test:
     Args:
         dataset: Its samples have splits all or none; `sha256` is used where it is filled.
         seed: Decides which samples go where.
-        validation: The share of what it is cut from.
+        validation: The share of what it is cut from; 0 cuts none.
         test: The share of all samples.
 
     Raises:
@@ -87,6 +87,9 @@ def check_trainable(dataset: Dataset) -> None:
 
 def cut(dataset: Dataset, seed: int, shares: dict[str, float], notes: list[str]) -> Dataset:
     """Move shares of the train split to other splits."""
+    shares = {name: share for name, share in shares.items() if share}
+    if not shares:
+        return dataset
     order = sorted(
         (index for index, sample in enumerate(dataset.samples) if sample.split == "train"),
         key=lambda index: (dataset.samples[index].name, dataset.samples[index].sha256),

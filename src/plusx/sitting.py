@@ -1,0 +1,130 @@
+"""One sitting of a run: all that it works with, and the training from where it is to its end or to a signal."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from plusx import reporting
+from plusx.checkpoint import Checkpoint
+from plusx.data import Dataset
+from plusx.data.batches import Batches
+from plusx.device import Device
+from plusx.errors import Stopped
+from plusx.evaluation.inference import predict, quick_scores
+from plusx.events import Advanced, EpochEnded, Event, Noted
+from plusx.interruption import StopRequest, listening
+from plusx.network.backbone import Network
+from plusx.plan import Plan
+from plusx.run_folder import RunFolder, typed
+from plusx.run_report import logged
+from plusx.run_state import save_state
+from plusx.start import Start
+from plusx.training.distillation import Teacher
+from plusx.training.loop import train
+from plusx.training.progress import Progress
+
+
+@dataclass
+class Sitting:
+    """What one run works with, once all is decided.
+
+    Attributes:
+        teacher: Whose answers the network is taught, if anyone's.
+        validation: None where no sample validates.
+        notes: Sentences that a person should read, in the console and in the report.
+        start: What is known of the weights that it started from; None for new ones.
+        began: When the run began on the clock of time.perf_counter, sittings before a resume counted in.
+    """
+
+    plan: Plan
+    data: Dataset
+    device: Device
+    network: Network
+    teacher: Teacher | None
+    training: Batches
+    validation: Batches | None
+    test: Batches
+    notes: tuple[str, ...]
+    start: Start | None
+    began: float
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.began
+
+
+def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
+    """Save the whole state of a run."""
+    save_state(folder, sitting.plan, progress, sitting.notes, sitting.elapsed, sitting.start)
+
+
+def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
+    """Train to the end of the recipe: score every epoch on validation, keep the best, save the state, heed signals."""
+    plan = sitting.plan
+    saved, known = time.monotonic(), len(progress.incidents)
+    steps = train(sitting.network, plan.task, sitting.training, plan.recipe, progress, sitting.device, sitting.teacher)
+    with listening() as stop:
+        for _ in steps:
+            for incident in progress.incidents[known:]:
+                yield logged(folder, Noted(incident, "warning"))
+            known = len(progress.incidents)
+            if progress.epoch_ended:
+                *before, row = progress.history
+                row["seconds"] = progress.seconds - sum(one["seconds"] for one in before)
+                row["waiting"] = progress.waiting - sum(one["waiting"] for one in before)
+                yield from _score_epoch(sitting, progress, folder)
+            elif not stop:
+                yield _step_done(sitting, progress)
+            if stop or progress.epoch_ended or time.monotonic() - saved > plan.run.save_minutes * 60:
+                save(sitting, progress, folder)
+                saved = time.monotonic()
+            if stop:
+                raise _stopped(stop, folder, progress)
+
+
+def _step_done(sitting: Sitting, progress: Progress) -> Advanced:
+    # Reading the loss waits for the device, so it is not done after every step.
+    detail = f"loss {progress.sums['loss'].item() / progress.samples:.3f}" if progress.step % 10 == 1 else ""
+    epochs = f"epoch {progress.epoch + 1}/{sitting.plan.recipe.epochs}"
+    return Advanced(epochs, progress.step_in_epoch, len(sitting.training), "steps", detail)
+
+
+def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
+    """Score the epoch on the validation split, record it, and keep the weights if they are the best."""
+    plan = sitting.plan
+    scores: dict[str, float] = {}
+    if sitting.validation:
+        network = progress.scored_network
+        scores = quick_scores(
+            (yield from predict(network, plan.task, sitting.validation, sitting.device, "validation"))
+        )
+    named = {f"validation_{name}": value for name, value in scores.items()}
+    first, second = ("loss", "accuracy") if plan.recipe.monitor == "loss" else ("accuracy", "loss")
+    progress.record(named, monitor=f"validation_{first}", tie=f"validation_{second}", lower=first == "loss")
+    row = progress.history[-1]
+    scored = progress.scored_network.state_dict()
+    checkpoint = Checkpoint(
+        plan.architecture, plan.input, plan.task, scored, {"validation": scores}, _provenance(sitting, progress)
+    )
+    checkpoint.save(folder.last)
+    if progress.improved:
+        checkpoint.save(folder.best)
+    folder.write_metrics(progress.history)
+    yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
+
+
+def _provenance(sitting: Sitting, progress: Progress) -> dict[str, Any]:
+    start = {"weights": sitting.start.provenance} if sitting.start else {}
+    run = {"epoch": progress.epoch, "seed": sitting.plan.run.seed, "data": sitting.data.name}
+    return {**reporting.versions(), **run, **start}
+
+
+def _stopped(stop: StopRequest, folder: RunFolder, progress: Progress) -> Stopped:
+    number = stop.signal or 0
+    sentence = (
+        f"stopped by {Stopped.names.get(number, f'signal {number}')} after epoch {progress.epoch}, step "
+        f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {typed(folder.path)}"
+    )
+    return Stopped(number, sentence)
