@@ -80,6 +80,8 @@ def _openmp_runtime() -> str:
         raise Unavailable("this system does not say which OpenMP runtime torch uses") from error
     files = {line.split(maxsplit=5)[5] for line in lines if line.count(" ") > 4 and "/" in line}
     found = sorted(file for file in files if Path(file).name.startswith(RUNTIMES))
+    # scikit-learn and others bring runtimes of their own; torch's is the one that came with it, if one did.
+    found = [file for file in found if Path(file).is_relative_to(Path(torch.__file__).parent)] or found
     if len(found) != 1:
         raise Unavailable(f"expected one OpenMP runtime in this process, found {len(found)}")
     return found[0]
