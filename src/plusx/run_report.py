@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from plusx import random_streams, reporting
@@ -124,11 +123,7 @@ def _augmented(batches: Batches) -> list[tuple[torch.Tensor, Sample]]:
     first = random_streams.order(seed, 0, len(batches.samples))[:SHEET]
     numbers = random_streams.uniform(seed, 0, first, look.draws)
     samples = [batches.samples[index] for index in first.tolist()]
-    read = look.read if batches.in_memory else look.read_for_training
-    return [
-        (look.augment(read(sample.source), row), sample)
-        for sample, row in zip(samples, np.asarray(numbers), strict=True)
-    ]
+    return [(look.read_augmented(sample.source, row), sample) for sample, row in zip(samples, numbers, strict=True)]
 
 
 def logged(folder: RunFolder, event: Event) -> Event:

@@ -8,14 +8,23 @@ from hypothesis import strategies as st
 from plusx.data import Sample
 from plusx.data.batches import Batches
 
+
 # Augmentation that shows in the pixels which draws it was given.
+def added(images, numbers):
+    return images + torch.from_numpy((numbers * 200).astype(np.uint8))[:, :, None, None]
+
+
+def read(source):
+    return torch.from_numpy(source)[None].clone()
+
+
 INPUT = SimpleNamespace(
     draws=1,
-    read=lambda source: torch.from_numpy(source)[None].clone(),
-    read_for_training=lambda source: torch.from_numpy(source)[None].clone(),
-    augment=lambda image, numbers: image + torch.tensor(int(numbers[0] * 200), dtype=torch.uint8),
-    augment_batch=lambda images, numbers: images + torch.from_numpy((numbers * 200).astype(np.uint8))[:, :, None, None],
-    normalize=lambda images: images.to(torch.float32),
+    shape=(1, 1, 1),
+    read=read,
+    read_augmented=lambda source, numbers: added(read(source)[None], numbers[None])[0],
+    hold=lambda images, _: lambda places, numbers: added(images[torch.from_numpy(places)], numbers).float(),
+    finish=lambda images: images.permute(0, 3, 1, 2).to(torch.float32),
     prepare=lambda images: images.to(torch.float32),
 )
 

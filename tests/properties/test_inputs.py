@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from plusx.inputs import INPUTS
 from plusx.inputs.batch_augment import POLICIES
 from plusx.inputs.image import ImageInput, UnreadableImage
 from plusx.inputs.limits import FITS
+from plusx.inputs.photo import read_for_training
 from plusx.random_streams import uniform
 
 READER = ImageInput(16, 16, 3, (0.5,) * 3, (0.2,) * 3, max_pixels=1_000_000)
@@ -53,7 +55,7 @@ def look(content: bytes) -> None:
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for act in (READER.read, SMALL.read_for_training, READER.inspect):
+        for act in (READER.read, partial(read_for_training, SMALL), READER.inspect):
             try:
                 act(content)
             except UnreadableImage as error:

@@ -1,88 +1,64 @@
 """From samples to batches: read, augment, prepare, stack; the same bits whatever the workers and wherever it starts.
 
-Shape letters: B samples of a batch, C channels, N draws a sample.
+Shape letters: B samples of a batch, C channels, h and w the final height and width.
 """
 
 import math
 import os
-import signal
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from plusx import random_streams
-from plusx.data.dataset import Sample, Source, reason_of
+from plusx.data.cache import Cache
+from plusx.data.dataset import Sample
 from plusx.data.in_order import in_order
-from plusx.errors import DataError
+from plusx.data.reading import Input, Reading, readable
+from plusx.data.steps import Step, evaluation_steps, share, step_sizes, training_steps
+from plusx.data.workers import Workers
+from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, Event, result_of
 
-
-class Input(Protocol):
-    """How a source becomes a tensor; plusx.inputs has them."""
-
-    draws: ClassVar[int]
-    """N, how many random numbers a sample's augmentation takes."""
-
-    def read(self, source: Source) -> Tensor:
-        """Return uint8 (C, H, W)."""
-        ...
-
-    def read_for_training(self, source: Source) -> Tensor:
-        """Return uint8 (C, H, W), for `augment` alone: it may be smaller than what `read` gives."""
-        ...
-
-    def augment(self, image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
-        """Return uint8 (C, height, width)."""
-        ...
-
-    def augment_batch(self, images: Tensor, numbers: NDArray[np.float64]) -> Tensor:
-        """Return uint8 (B, C, height, width)."""
-        ...
-
-    def prepare(self, image: Tensor) -> Tensor:
-        """Return float32, normalized, of the input's size: (C, height, width) or (B, C, height, width)."""
-        ...
-
-    def normalize(self, images: Tensor) -> Tensor:
-        """Return float32 (B, C, height, width)."""
-        ...
+Size = tuple[int, int]
 
 
 @dataclass
 class Batch:
-    """What a network is given at once: images (B, C, height, width), their targets, their indices in the samples."""
+    """What a network is given at once.
+
+    Attributes:
+        images: (B, C, h, w).
+        targets: Those of the images.
+        indices: (B,) those of the samples.
+        total: Samples of the whole step, over all ranks.
+    """
 
     images: Tensor
     targets: Tensor
     indices: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """What a worker hands back for a sample that cannot be read; an error would lose its words on the way."""
-
-    sentence: str
+    total: int
 
 
 class Batches:
-    """The batches of some samples, epoch after epoch.
+    """The batches of some samples, epoch after epoch; of several ranks, each gets its part.
 
     Images that are known to have one size and that together fit in memory are read once and augmented a whole batch at
-    a time; others are read each time, by worker processes, and for training no larger than it needs them. Which of the
+    a time; others are read each time, by worker processes, and for training no more of them than it needs. Which of the
     two it is depends on sizes and `memory_limit` alone.
 
     Attributes:
-        samples: What the batches are made of; a batch's indices point into it.
+        samples: What the batches are made of, on all ranks; a batch's indices point into it.
+        part: Which of them this rank gets: in evaluation each sample belongs to one rank, in training to whichever rank
+            an epoch's order gives it.
         in_memory: Whether all images are held in memory, once they are loaded.
+        cached: Whether decoded images are kept on disk.
+        replaced: Workers that died and were replaced.
     """
 
     def __init__(
@@ -97,13 +73,19 @@ class Batches:
         workers: int = 0,
         shape: tuple[int, int, int] | None = None,
         memory_limit: int = 2 * 2**30,
+        rank: int = 0,
+        ranks: int = 1,
+        repeats: int = 1,
+        sizes: Callable[[int], Size] | None = None,
+        cache: Cache | None = None,
     ) -> None:
         """Keep what the batches are made from; no file is read yet.
 
         Args:
             samples: In evaluation their order is that of the batches.
             input: Reads, augments and prepares.
-            batch_size: Samples a batch; the last one may hold fewer, and in training one more rather than one alone.
+            batch_size: Samples a training step, over all ranks; the last one may hold fewer, or more rather than fewer
+                than two a rank. In evaluation: of each rank's batches.
             collate: From the samples' targets (-1 where unknown) to one tensor.
             seed: Decides order and augmentation.
             training: Shuffled and augmented, or in order as they are.
@@ -112,9 +94,16 @@ class Batches:
                 are not known, and then files are not held in memory. Arrays are compared here.
             memory_limit: Bytes that these batches' images may take in memory; batches of training, validation and test
                 may take as much each.
+            rank: Whose part this is, from 0.
+            ranks: How many processes train or evaluate together.
+            repeats: How often each sample comes in a training step, differently augmented; the epochs have as many
+                samples as without, so they see 1 / repeats of them.
+            sizes: Height and width of training images in an epoch; the input's own if None.
+            cache: Where decoded training images are kept, if they are not held in memory.
 
         Raises:
             DataError: All samples are arrays of one shape, and the first cannot be read.
+            UsageError: Training gives some rank no sample, or repeats is below one.
         """
         self.samples = tuple(samples)
         self.input = input
@@ -123,59 +112,94 @@ class Batches:
         self.seed = seed
         self.training = training
         self.workers = workers
+        self.rank, self.ranks, self.repeats, self.sizes = rank, ranks, repeats, sizes
+        self.part = range(len(self.samples)) if training else share(len(self.samples), rank, ranks)
         self.shape = shape or self._shape_of_arrays()
+        self.memory_limit = memory_limit
         self.in_memory = self.shape is not None and len(self.samples) * math.prod(self.shape) <= memory_limit
+        self.cache = None if self.in_memory or not training else cache
+        self.replaced = 0
         self._images: Tensor | None = None
+        self._held: tuple[Input, Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]] | None = None
+        if repeats < 1:
+            raise UsageError(f"repeats is {repeats}, but must be 1 or more")
+        if training and 0 < min(batch_size, len(self.samples)) < ranks:
+            raise UsageError(
+                f"a step of {min(batch_size, len(self.samples))} samples leaves some of {ranks} ranks without any; "
+                "use a larger --batch-size, or fewer processes"
+            )
 
     def __len__(self) -> int:
-        """Return the steps of an epoch."""
-        count, size = len(self.samples), self.batch_size
-        return math.ceil(count / size) - (1 if self._last_joins(count) else 0)
+        """Return the steps of an epoch; in evaluation, this rank's."""
+        if self.training:
+            return len(step_sizes(len(self.samples), self.batch_size, self.ranks))
+        return math.ceil(len(self.part) / self.batch_size)
+
+    @property
+    def cached(self) -> bool:
+        """Whether decoded images are kept on disk."""
+        return self.cache is not None
 
     def load(self) -> Generator[Event, None, None]:
-        """Read all images into memory, if that is where they are held; `epoch` does so too, silently.
+        """Read all images into memory or into the cache, if one of these holds them; `epoch` does so too, silently.
 
         Raises:
             DataError: A sample cannot be read, or no longer has the size that all of them had.
+            StorageError: The cache cannot be written.
         """
-        if self._images is not None or not self.in_memory or self.shape is None:
+        if self.cache is not None:
+            yield from self.cache.fill(self.samples, self.threads)
+        if self._images is not None or self._held is not None or not self.in_memory or self.shape is None:
             return
-        count = len(self.samples)
-        images = torch.empty((count, *self.shape), dtype=torch.uint8)
-        pause = max(1, count // 100)
-        files = any(isinstance(sample.source, Path) for sample in self.samples)
-        threads = max(self.workers, min(4, os.cpu_count() or 1)) if files else 0
-        for done, image in enumerate(in_order(partial(readable, self.input.read), self.samples, threads)):
+        samples = [self.samples[index] for index in self.part]
+        images = torch.empty((len(samples), *self.shape), dtype=torch.uint8)
+        pause = max(1, len(samples) // 100)
+        for done, image in enumerate(in_order(partial(readable, self.input.read), samples, self.threads)):
             if image.shape != self.shape:
                 raise DataError(
-                    f"{self.samples[done].name!r} has changed: its channels, height and width are "
+                    f"{samples[done].name!r} has changed: its channels, height and width are "
                     f"{tuple(image.shape)}, and when it was checked they were {self.shape}; put it back as it was, or "
                     "start a new run"
                 )
             images[done] = image
             if (done + 1) % pause == 0:
-                yield Advanced("reading images", done + 1, count)
+                yield Advanced("reading images", done + 1, len(samples))
         self._images = images
+
+    @property
+    def threads(self) -> int:
+        """How many threads read what is held: none where all samples are arrays."""
+        files = any(isinstance(sample.source, Path) for sample in self.samples)
+        return max(self.workers, min(4, os.cpu_count() or 1)) if files else 0
+
+    def steps(self, number: int) -> list[Step]:
+        """Return this rank's part of each step of an epoch."""
+        if not self.training:
+            return evaluation_steps(self.part, self.batch_size)
+        order = random_streams.order(self.seed, number, len(self.samples))
+        return training_steps(order, self.batch_size, repeats=self.repeats, rank=self.rank, ranks=self.ranks)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch.
 
         Args:
-            number: The epoch, from 0; it decides order and augmentation in training.
+            number: The epoch, from 0; it decides order, augmentation and size in training.
             start: The step within the epoch to begin at.
 
         Raises:
             DataError: A sample cannot be read.
+            StorageError: The cache cannot be written.
         """
         result_of(self.load())
-        count = len(self.samples)
-        order = random_streams.order(self.seed, number, count) if self.training else np.arange(count, dtype=np.int64)
-        steps = self._steps(order)[start:]
-        reading = Reading(self.samples, self.input, number, self.seed, training=self.training)
-        stacked = self._from_memory(steps, reading) if self.in_memory else self._from_files(steps, reading)
-        for indices, images in zip(steps, stacked, strict=True):
-            targets = [self.samples[index].target for index in indices.tolist()]
-            yield Batch(images, self.collate([-1 if target is None else target for target in targets]), indices)
+        steps = self.steps(number)[start:]
+        shown = self.input.at_size(*self.sizes(number)) if self.training and self.sizes is not None else self.input
+        cached = self.cache.read if self.cache is not None else None
+        reading = Reading(self.samples, shown, number, self.seed, self.training, cached)
+        made = self._from_memory(steps, reading) if self.in_memory else self._from_files(steps, reading)
+        for step, images in zip(steps, made, strict=True):
+            targets = [self.samples[index].target for index in step.samples.tolist()]
+            known = self.collate([-1 if target is None else target for target in targets])
+            yield Batch(images, known, step.samples, step.total)
 
     def _shape_of_arrays(self) -> tuple[int, int, int] | None:
         """Return what reading gives for samples that are all arrays of one shape, else None."""
@@ -185,107 +209,46 @@ class Batches:
         channels, height, width = readable(self.input.read, self.samples[0]).shape
         return channels, height, width
 
-    def _last_joins(self, count: int) -> bool:
-        """Say whether a last sample alone joins the step before: batch norm cannot train on one."""
-        return self.training and count > self.batch_size and (count - 1) % self.batch_size == 0
-
-    def _steps(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return each step's samples."""
-        steps = [order[first : first + self.batch_size] for first in range(0, len(order), self.batch_size)]
-        if self._last_joins(len(order)):
-            steps[-2:] = [np.concatenate(steps[-2:])]
-        return steps
-
-    def _from_memory(self, steps: list[NDArray[np.int64]], reading: "Reading") -> Iterator[Tensor]:
+    def _from_memory(self, steps: list[Step], reading: Reading) -> Iterator[Tensor]:
+        if self.training:
+            make = self._batch_maker(reading.input)
+            for step in steps:
+                yield make(step.samples, reading.numbers(step))
+            return
         images = self._images
         assert images is not None  # noqa: S101 - `load` has run
-        for indices in steps:
-            chosen = images[torch.from_numpy(indices)]
-            if self.training:
-                yield self.input.normalize(self.input.augment_batch(chosen, reading.numbers(indices)))
-            else:
-                yield self.input.prepare(chosen)
+        for step in steps:
+            yield self.input.prepare(images[torch.from_numpy(step.samples - self.part.start)])
 
-    def _from_files(self, steps: list[NDArray[np.int64]], reading: "Reading") -> Iterator[Tensor]:
-        if self.workers == 0:
-            batches: Any = (stack([reading[index] for index in indices.tolist()]) for indices in steps)
-        else:
-            batches = iter(
-                DataLoader(
-                    reading,
-                    batch_sampler=[indices.tolist() for indices in steps],
-                    num_workers=self.workers,
-                    collate_fn=stack,
-                    worker_init_fn=start_worker,
-                    # Elsewhere than on Linux a forked process may not use the system's own libraries.
-                    multiprocessing_context="fork" if sys.platform == "linux" else None,
-                    # Without a generator of its own the loader would draw from torch's, which the network may use.
-                    generator=torch.Generator(),
-                )
-            )
+    def _batch_maker(self, shown: Input) -> Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]:
+        """Return what makes batches of the images in memory, arranged for the size that they have now."""
+        if self._held is None or self._held[0] != shown:
+            assert self._images is not None  # noqa: S101 - `load` has run
+            self._held = shown, shown.hold(self._images, self.memory_limit)
+            if self.sizes is None:
+                self._images = None  # arranged once and for all
+        return self._held[1]
+
+    def _from_files(self, steps: list[Step], reading: Reading) -> Iterator[Tensor]:
+        if self.workers == 0 or not steps:
+            for step in steps:
+                images = np.empty((len(step.samples), *reading.shape), reading.dtype)
+                unreadable = reading.read_into(images, step)
+                if unreadable is not None:
+                    raise DataError(unreadable.sentence)
+                yield self._finished(images)
+            return
+        workers = Workers(reading, steps, self.workers, self._count_replaced)
         try:
-            for batch in batches:
-                if isinstance(batch, Unreadable):
-                    raise DataError(batch.sentence)
-                images = torch.from_numpy(batch)
-                yield self.input.normalize(images) if self.training else images
+            for images in workers.results():
+                yield self._finished(images)
         finally:
-            # After an error its traceback would keep the workers, and the next epoch's would inherit them.
-            stop = getattr(batches, "_shutdown_workers", None)
-            if stop is not None:
-                stop()
+            workers.close()
 
+    def _finished(self, images: NDArray[np.generic]) -> Tensor:
+        """Make a tensor of its own; what workers filled they fill again."""
+        pixels = torch.from_numpy(images)
+        return self.input.finish(pixels) if self.training else pixels.clone()
 
-class Reading(Dataset[Any]):
-    """One epoch's samples, each read and augmented or prepared by itself."""
-
-    def __init__(self, samples: tuple[Sample, ...], input: Input, epoch: int, seed: int, *, training: bool) -> None:  # noqa: A002
-        self.samples, self.input, self.epoch, self.seed, self.training = samples, input, epoch, seed, training
-
-    def numbers(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the random numbers of some samples: (B, N)."""
-        return random_streams.uniform(self.seed, self.epoch, indices, self.input.draws)
-
-    def __getitem__(self, index: int) -> Tensor | Unreadable:
-        read = self.input.read_for_training if self.training else self.input.read
-        try:
-            image = readable(read, self.samples[index])
-        except DataError as error:
-            return Unreadable(str(error))
-        if not self.training:
-            return self.input.prepare(image)
-        return self.input.augment(image, self.numbers(np.array([index]))[0])
-
-
-def readable(read: Callable[[Source], Tensor], sample: Sample) -> Tensor:
-    """Return a sample's pixels, uint8 (C, H, W).
-
-    Raises:
-        DataError: It cannot be read; the message names it.
-    """
-    try:
-        return read(sample.source)
-    except (DataError, OSError) as error:
-        raise DataError(
-            f"{sample.name!r} can no longer be read: {reason_of(error)}; put it back as it was, or start a "
-            "new run without it"
-        ) from error
-
-
-def stack(images: list[Tensor | Unreadable]) -> NDArray[Any] | Unreadable:
-    """Return one array (B, C, height, width), or the first sample that could not be read.
-
-    Arrays leave a worker through a pipe; tensors would need shared memory, of which containers often have 64 MB.
-    """
-    good: list[NDArray[Any]] = []
-    for image in images:
-        if isinstance(image, Unreadable):
-            return image
-        good.append(image.numpy())
-    return np.stack(good)
-
-
-def start_worker(_: int) -> None:
-    """Leave signals to the process that saves the run; the loader itself gives each worker one thread."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    def _count_replaced(self) -> None:
+        self.replaced += 1

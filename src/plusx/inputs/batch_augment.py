@@ -64,6 +64,11 @@ def augment_batch(settings: "ImageInput", images: Tensor, numbers: NDArray[np.fl
         images = random_resized_crops(settings, images, numbers)
     else:
         images = fitted(settings, images)
+    return changed_at_size(settings, images, numbers)
+
+
+def changed_at_size(settings: "ImageInput", images: Tensor, numbers: NDArray[np.float64]) -> Tensor:
+    """Apply what comes after the final size is reached: (B, C, h, w) uint8 -> (B, C, h, w) uint8, contiguous."""
     pixels = shifted_and_flipped(settings, images.numpy(), numbers)
     if settings.policy != "none":
         pixels = policies_applied(settings, pixels, numbers)
@@ -100,7 +105,9 @@ def resized_bytes(images: Tensor, height: int, width: int, interpolation: str) -
     if height == width == 1:  # torch takes its own output for channels-last here, and stops at an internal assertion
         spans = stretch_spans(images.shape[-2], images.shape[-1], 1, 1)
         return resized(images, *spans, interpolation).round_().to(torch.uint8)
-    return interpolate(images.contiguous(), size=(height, width), mode=interpolation, antialias=True)
+    if not images.is_contiguous(memory_format=torch.channels_last):
+        images = images.contiguous()
+    return interpolate(images, size=(height, width), mode=interpolation, antialias=True)
 
 
 def random_resized_crops(settings: "ImageInput", images: Tensor, numbers: NDArray[np.float64]) -> Tensor:

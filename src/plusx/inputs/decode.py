@@ -8,6 +8,7 @@ import re
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -17,6 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+from torch import Tensor
 
 from plusx.errors import DataError
 
@@ -148,6 +150,36 @@ def open_image(content: bytes, *, max_pixels: int, name: str, suffix: str) -> Im
     if width * height <= 0:
         raise UnreadableImage("has no pixels", name)
     return image
+
+
+def opened(source: object, max_pixels: int) -> tuple[Any, bytes, str, str]:
+    """Return an image with only its header read, its file's bytes, its name in a sentence, and its suffix.
+
+    Args:
+        source: A path, a file's bytes, or a PIL image.
+        max_pixels: What has more is refused.
+
+    Raises:
+        UnreadableImage: It is missing, empty, too large, no image, or nothing that can be read as one.
+    """
+    name = quoted(source)
+    if isinstance(source, Image):
+        pixels = source.width * source.height
+        if not 0 < pixels <= max_pixels:
+            raise UnreadableImage(f"has {pixels:,} pixels; expected 1 to max_pixels {max_pixels:,}", name)
+        return copied(source, name), b"", name, ""
+    if isinstance(source, str | Path):
+        content, suffix = read_bytes(Path(source)), Path(source).suffix
+    elif isinstance(source, bytes | bytearray | memoryview):
+        content, suffix = bytes(source), ""
+    else:
+        hint = "; give tensor.permute(1, 2, 0).numpy() for a tensor (C, H, W)" if isinstance(source, Tensor) else ""
+        raise UnreadableImage(
+            f"is a {type(source).__name__}; expected a path, a file's bytes, a PIL image, or a NumPy array of "
+            f"shape (height, width) or (height, width, channels){hint}",
+            name,
+        )
+    return open_image(content, max_pixels=max_pixels, name=name, suffix=suffix), content, name, suffix
 
 
 def decode(image: Image, *, content: bytes, name: str, suffix: str) -> Image:

@@ -5,7 +5,7 @@ Shape letters: B samples, C channels, H and W the size found, h and w the size t
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,23 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from plusx.errors import UsageError, look_up
-from plusx.inputs.batch_augment import DRAWS, augment_batch, harmless_reduction
+from plusx.inputs import held, photo
+from plusx.inputs.batch_augment import DRAWS, augment_batch
 from plusx.inputs.decode import (
     IMAGE_SUFFIXES,
     UnreadableImage,
-    copied,
     decode,
-    open_image,
+    opened,
     orientation,
-    quoted,
-    read_bytes,
 )
 from plusx.inputs.limits import check_fields
-from plusx.inputs.pixels import SAFE_MODES, array_pixels, channels_of, image_pixels
+from plusx.inputs.pixels import SAFE_MODES, array_pixels, channels_of, hash_of, image_pixels
 from plusx.inputs.resize import Span, crop_spans, resized, resized_as_pillow, stretch_spans
 
 __all__ = ["IMAGE_SUFFIXES", "Facts", "ImageInput", "Source", "UnreadableImage"]
@@ -91,6 +88,11 @@ class ImageInput:
     kind: ClassVar[str] = "image"
     draws: ClassVar[int] = DRAWS
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the network is given."""
+        return self.channels, self.height, self.width
+
     def __post_init__(self) -> None:
         """Make tuples of lists (JSON and YAML have no tuples) and refuse impossible values.
 
@@ -120,38 +122,29 @@ class ImageInput:
         """
         if isinstance(source, np.ndarray):
             return array_pixels(source, self.channels)
-        image, content, name, suffix = self.opened(source)
+        image, content, name, suffix = opened(source, self.max_pixels)
         whole = decode(image, content=content, name=name, suffix=suffix)
         return image_pixels(whole, self.channels, name)
 
-    def read_for_training(self, source: Source) -> Tensor:
-        """Read one image as `read` does, a JPEG perhaps smaller; only for `augment`, never to evaluate or predict.
+    def read_augmented(self, source: Source, numbers: NDArray[np.float64]) -> Tensor:
+        """Read one image for training and change it at random: uint8 (C, h, w).
 
-        A JPEG's decoder can give 1/2, 1/4 or 1/8 of the size in a fraction of the time. It gives the smallest that
-        training's crop and resize need not enlarge: see `harmless_reduction`. The same file and settings always give
-        the same bits, which are not those of `read`.
+        Of a JPEG little more is decoded than is needed: see `plusx.inputs.photo`. The same file, settings and numbers
+        always give the same bits.
 
         Args:
             source: As `read` takes it.
-
-        Returns:
-            (C, H, W) uint8.
+            numbers: (N,) draws in [0, 1), N = `draws`.
 
         Raises:
             UnreadableImage: As `read` does.
             DataError: As `read` does.
         """
-        if isinstance(source, np.ndarray):
-            return array_pixels(source, self.channels)
-        image, content, name, suffix = self.opened(source)
-        if isinstance(image, JpegImageFile):
-            width, height = image.size
-            upright = (width, height) if orientation(image) >= 5 else (height, width)
-            factor = harmless_reduction(self, *upright)
-            if factor > 1:
-                image.draft(image.mode, (max(1, width // factor), max(1, height // factor)))
-        whole = decode(image, content=content, name=name, suffix=suffix)
-        return image_pixels(whole, self.channels, name)
+        return photo.read_augmented(self, source, np.asarray(numbers))
+
+    def reduced(self, source: Source) -> NDArray[np.uint8]:
+        """Return what a cache keeps of an image for training: (H, W, C); see `plusx.inputs.photo.reduced`."""
+        return photo.reduced(self, source)
 
     def inspect(self, source: Source) -> Facts:
         """Look at one image without keeping it: header, every byte of the pixels, size, content.
@@ -168,7 +161,7 @@ class ImageInput:
         if isinstance(source, np.ndarray):
             channels, height, width = array_pixels(source, source.shape[2] if source.ndim == 3 else 1).shape
             return Facts(channels, height, width, hash_of(source))
-        image, content, name, suffix = self.opened(source)
+        image, content, name, suffix = opened(source, self.max_pixels)
         channels, (width, height) = channels_of(image), image.size
         drafted = image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
         whole = decode(image, content=content, name=name, suffix=suffix)
@@ -180,31 +173,6 @@ class ImageInput:
             image_pixels(whole, 3, name)
         sha256 = hashlib.sha256(content).hexdigest() if content else hash_of(np.asarray(whole))
         return Facts(channels, height, width, sha256)
-
-    def opened(self, source: object) -> tuple[Any, bytes, str, str]:
-        """Return an image with only its header read, its file's bytes, its name in a sentence, and its suffix.
-
-        Raises:
-            UnreadableImage: It is missing, empty, too large, no image, or nothing that can be read as one.
-        """
-        name = quoted(source)
-        if isinstance(source, Image.Image):
-            pixels = source.width * source.height
-            if not 0 < pixels <= self.max_pixels:
-                raise UnreadableImage(f"has {pixels:,} pixels; expected 1 to max_pixels {self.max_pixels:,}", name)
-            return copied(source, name), b"", name, ""
-        if isinstance(source, str | Path):
-            content, suffix = read_bytes(Path(source)), Path(source).suffix
-        elif isinstance(source, bytes | bytearray | memoryview):
-            content, suffix = bytes(source), ""
-        else:
-            hint = "; give tensor.permute(1, 2, 0).numpy() for a tensor (C, H, W)" if isinstance(source, Tensor) else ""
-            raise UnreadableImage(
-                f"is a {type(source).__name__}; expected a path, a file's bytes, a PIL image, or a NumPy array of "
-                f"shape (height, width) or (height, width, channels){hint}",
-                name,
-            )
-        return open_image(content, max_pixels=self.max_pixels, name=name, suffix=suffix), content, name, suffix
 
     def augment(self, image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
         """Change one training image at random: (C, H, W) uint8 -> (C, h, w) uint8.
@@ -223,6 +191,22 @@ class ImageInput:
             numbers: (B, N) draws in [0, 1), N = `draws`.
         """
         return augment_batch(self, images, np.asarray(numbers))
+
+    def hold(self, images: Tensor, memory_limit: int) -> held.MakeBatch:
+        """Arrange images (N, C, H, W) uint8 in memory; return what makes training batches of them, normalized."""
+        return held.hold(self, images, memory_limit)
+
+    def finish(self, images: Tensor) -> Tensor:
+        """Normalize augmented images: (B, h, w, C) uint8 -> float32 (B, C, h, w), channels last in memory."""
+        return held.finish(self, images)
+
+    def at_size(self, height: int, width: int) -> "ImageInput":
+        """Return the input for training images of another size: padding and cutout scale with the shorter side."""
+        if (height, width) == (self.height, self.width):
+            return self
+        scale, least = min(height, width) / min(self.height, self.width), min(height, width)
+        padding, cutout = round(self.pad_and_crop * scale), min(least, round(self.cutout * scale))
+        return replace(self, height=height, width=width, pad_and_crop=padding, cutout=cutout)
 
     def fit_to_size(self, image: Tensor) -> Tensor:
         """Resize and crop to the network's size: (*, C, H, W) in 0..255 -> (*, C, h, w) float32 in 0..255.
@@ -285,9 +269,3 @@ class ImageInput:
         if missing:
             raise UsageError(f"the image input lacks {', '.join(missing)}")
         return cls(**given)
-
-
-def hash_of(array: NDArray[Any]) -> str:
-    """Return the sha256 of an array's shape, type and values."""
-    head = f"{array.shape} {array.dtype.str} ".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()

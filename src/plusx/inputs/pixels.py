@@ -11,6 +11,9 @@ What each kind becomes:
 Shape letters: H height, W width, C channels.
 """
 
+import hashlib
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -137,3 +140,9 @@ def stretched(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     span = numbers.max() - low
     # Divided by the span before anything is multiplied: 255 / span would be infinite for the smallest spans there are.
     return np.rint((numbers - low) / (span if span > 0 else 1.0) * 255).astype(np.uint8)
+
+
+def hash_of(array: NDArray[Any]) -> str:
+    """Return the sha256 of an array's shape, type and values."""
+    head = f"{array.shape} {array.dtype.str} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()

@@ -2,13 +2,15 @@ import multiprocessing
 import signal
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from plusx.data import Sample
-from plusx.data.batches import Batches, start_worker
+from plusx.data.batches import Batches
+from plusx.data.workers import start_worker
 from plusx.errors import DataError
 from plusx.events import result_of
 from plusx.inputs import ImageInput
@@ -21,7 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::coverage.exceptions.CoverageWar
 class Numbers:
     """An input of one pixel: a file's text or an array's value; augmenting adds a draw, preparing adds a half."""
 
-    draws: int = 2
+    shape: tuple = (1, 1, 1)
+    draws: ClassVar[int] = 2
 
     def read(self, source):
         if isinstance(source, np.ndarray):
@@ -31,19 +34,22 @@ class Numbers:
             raise DataError("is empty")
         return torch.full((1, 1, width), int(source.stem), dtype=torch.uint8)
 
-    def read_for_training(self, source):
-        return self.read(source)
+    def read_augmented(self, source, numbers):
+        return self.augment_batch(self.read(source)[None], numbers[None])[0]
 
-    def augment(self, image, numbers):
-        return self.augment_batch(image[None], numbers[None])[0]
+    def hold(self, images, memory_limit):
+        return lambda places, numbers: self.finish(self.augment_batch(images[torch.from_numpy(places)], numbers))
 
     def augment_batch(self, images, numbers):
         assert numbers.shape == (len(images), 2)
         values = (torch.from_numpy(numbers[:, 1]) * 256).to(torch.uint8)
         return images[..., :1] ^ values[:, None, None, None]
 
-    def normalize(self, images):
-        return images.to(torch.float32) / 2
+    def finish(self, images):
+        return images.reshape(-1, 1, 1, 1).to(torch.float32) / 2
+
+    def at_size(self, height, width):
+        return Numbers((1, height, width))
 
     def prepare(self, image):
         return image[..., :1].to(torch.float32) + 0.5
@@ -138,7 +144,8 @@ def test_an_image_that_has_another_size_than_it_had_is_named(tmp_path):
 
 
 def test_only_training_from_files_reads_what_training_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr(Numbers, "read_for_training", lambda self, source: self.read(source) + 100)
+    plain = Numbers.read_augmented
+    monkeypatch.setattr(Numbers, "read_augmented", lambda self, source, numbers: plain(self, source, numbers) ^ 1)
     samples = files(tmp_path, 3)
     assert sorted(bits(batches(samples, training=False))[0][2]) == [0.5, 1.5, 2.5]
     exact = bits(batches(samples, shape=(1, 1, 1)))
@@ -212,13 +219,16 @@ def test_reading_into_memory_tells_its_progress():
 
 def test_workers_leave_signals_to_the_run():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    threads = torch.get_num_threads()
     try:
-        start_worker(0)
+        start_worker()
+        assert torch.get_num_threads() == 1
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("policy", ["none", "randaugment"])

@@ -4,6 +4,7 @@ import os
 import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from plusx.inputs.decode import IMAGE_SUFFIXES, UnreadableImage, is_text, open_image, read_bytes
 from plusx.inputs.image import ImageInput
+from plusx.inputs.photo import read_for_training
 
 READER = ImageInput(32, 32, 3, (0.5,) * 3, (0.2,) * 3)
 
@@ -175,37 +177,37 @@ def test_training_reads_a_jpeg_no_larger_than_it_needs(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     plain, turned = encoded(picture, "JPEG", quality=95), encoded(picture, "JPEG", quality=95, exif=exif)
-    small = settings.read_for_training(plain)
+    small = read_for_training(settings, plain)
     assert small.shape == (3, 9, 13)
-    assert settings.read_for_training(turned).shape == (3, 13, 9)
+    assert read_for_training(settings, turned).shape == (3, 13, 9)
     upright = dataclasses.replace(settings, height=13, width=9, fit="stretch")
-    assert upright.read_for_training(turned).shape == (3, 13, 9), "reduced as its upright shape allows"
-    assert upright.read_for_training(plain).shape == (3, 18, 26)
-    assert small.equal(settings.read_for_training(plain)), "the same bits each time"
+    assert read_for_training(upright, turned).shape == (3, 13, 9), "reduced as its upright shape allows"
+    assert read_for_training(upright, plain).shape == (3, 18, 26)
+    assert small.equal(read_for_training(settings, plain)), "the same bits each time"
     numbers = np.full(settings.draws, 0.7)
     difference = settings.augment(small, numbers).float() - settings.augment(settings.read(plain), numbers).float()
     assert difference.abs().mean() < 3
     grey = ImageInput(8, 8, 1, (0.5,), (0.2,))
-    assert grey.read_for_training(encoded(picture.convert("L"), "JPEG")).shape == (1, 9, 13)
-    assert grey.read_for_training(encoded(picture.convert("CMYK"), "JPEG")).shape == (1, 9, 13)
+    assert read_for_training(grey, encoded(picture.convert("L"), "JPEG")).shape == (1, 9, 13)
+    assert read_for_training(grey, encoded(picture.convert("CMYK"), "JPEG")).shape == (1, 9, 13)
 
 
 def test_training_reads_everything_else_as_it_is(zoo: dict[str, Expectation]) -> None:
     settings = ImageInput(8, 8, 3, (0.5,) * 3, (0.2,) * 3)
     for source in (encoded(noise(), "PNG"), encoded(noise(), "WEBP"), noise(), np.asarray(noise())):
-        assert settings.read_for_training(source).equal(settings.read(source))
+        assert read_for_training(settings, source).equal(settings.read(source))
     large = dataclasses.replace(settings, height=20, width=20)
     jpeg = encoded(noise(), "JPEG")
-    assert large.read_for_training(jpeg).equal(large.read(jpeg))
+    assert read_for_training(large, jpeg).equal(large.read(jpeg))
     for animal in zoo.values():
         if animal.quadrants is None:
             with pytest.raises(UnreadableImage):
-                settings.read_for_training(animal.path)
+                read_for_training(settings, animal.path)
 
 
 def test_what_is_no_source_is_refused_in_one_sentence() -> None:
     accepted = r"expected a path, a file's bytes, a PIL image, or a NumPy array of shape \(height, width\) or "
-    for read in (READER.read, READER.read_for_training, READER.inspect):
+    for read in (READER.read, partial(read_for_training, READER), READER.inspect):
         with pytest.raises(UnreadableImage, match=rf"is a Tensor; {accepted}.*permute\(1, 2, 0\)"):
             read(torch.zeros(3, 8, 8, dtype=torch.uint8))  # type: ignore[arg-type]
         with pytest.raises(UnreadableImage, match=f"is a int; {accepted}"):
