@@ -140,16 +140,18 @@ def train(
     return result_of(experiment.run(asked, out=Path(out), name=name, dry=dry_run))
 
 
-def resume(run: str | Path) -> Result:
-    """Go on with a run that was stopped.
+def resume(run: str | Path, *, anyway: bool = False) -> Result:
+    """Go on with a run that was stopped; on a CPU it ends with the bits that it would have had unbroken.
 
-    On the same machine, with the same versions and on a CPU it ends with the bits that it would have had unbroken.
+    Args:
+        run: The run's folder.
+        anyway: Go on even where versions, threads or the instruction set differ and the bits may, too.
 
     Raises:
-        CheckpointError: There is no such run, or no state of it can be read.
+        CheckpointError: There is no such run, no state of it can be read, or what its bits depend on differs here.
         DataError: The data are no longer those that it began with.
     """
-    return result_of(experiment.resume(Path(run)))
+    return result_of(experiment.resume(Path(run), anyway=anyway))
 
 
 def evaluate(

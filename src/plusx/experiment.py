@@ -30,10 +30,11 @@ from plusx.request import Request
 from plusx.result import Result
 from plusx.run_folder import RunFolder, typed
 from plusx.run_report import logged
-from plusx.run_state import check_same_data, read_state
+from plusx.run_state import check_same_data, read_state, space_needed
 from plusx.sitting import Sitting, save, train_on
 from plusx.start import Start, architecture_for, put_into, seen_before
 from plusx.training.distillation import Teacher
+from plusx.storage import expect_space
 from plusx.training.progress import Progress
 from plusx.weights.read import read_weights
 
@@ -79,36 +80,56 @@ def run(
         yield reporting.whole_plan(plan)
         data, seconds = sitting.data, {"training": 0.0, "total": sitting.elapsed}
         return Result(None, data.test_name, len(sitting.test.samples), None, plan, seconds, sitting.notes)
+    expect_space(out, space_needed(plan, network, len(sitting.test.samples)), "the run")
     folder = RunFolder.create(out, sitting.data.name, name)
-    run_report.describe(folder, plan, sitting.data, sitting.training, device)
-    for event in screen:
-        yield logged(folder, event)
-    progress = Progress(sitting.network, plan.recipe)
-    return (yield from _go_on(sitting, progress, folder))
+    with folder.held():
+        run_report.describe(folder, plan, sitting.data, sitting.training, device)
+        for event in screen:
+            yield logged(folder, event)
+        progress = Progress(sitting.network, plan.recipe)
+        save(sitting, progress, folder)
+        folder.publish()
+        return (yield from _go_on(sitting, progress, folder))
 
 
-def resume(path: Path) -> Generator[Event, None, Result]:
+def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result]:
     """Go on with a run where its state was last saved, as if it had never stopped.
 
+    Args:
+        path: The run's folder.
+        anyway: Go on even where versions, threads or the instruction set differ and the bits may, too.
+
     Raises:
-        CheckpointError: There is no such run or its state cannot be read.
+        CheckpointError: There is no such run, its state cannot be read, or what its bits depend on differs here.
         DataError: The data are no longer those that the run began with.
+        UsageError: Another process is at work on the run.
     """
     folder = RunFolder.open(path)
+    with folder.held():
+        return (yield from _resumed(folder, anyway=anyway))
+
+
+def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Result]:
     state = read_state(folder)
     began = time.perf_counter() - state.elapsed
     plan = state.plan
-    prepared = yield from prepare(plan.run, plan.input.max_pixels, measure=False)
     device = _same_device(plan, folder)
+    differs = state.expect_same_arithmetic(folder, device, anyway=anyway)
+    prepared = yield from prepare(plan.run, plan.input.max_pixels, measure=False)
     if plan.run.overfit_batches:
         prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
-    notes = (*state.notes, *state.warnings)
+    warnings = (*state.warnings, *([differs] if differs else []))
+    notes = tuple(dict.fromkeys((*state.notes, *warnings)))
     sitting = yield from _build(plan, prepared, device, network_of(plan), notes, state.start, began)
     check_same_data(folder, sitting.data)
     progress = Progress(sitting.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)
+    space = space_needed(plan, sitting.network, len(sitting.test.samples))
+    expect_space(folder.path, space, "the run", held=folder.size())
+    folder.mend()
+    folder.write_metrics(progress.history)  # a killed sitting may have written an epoch that is not in its state
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"
-    for note in state.warnings:
+    for note in warnings:
         yield logged(folder, Noted(note, "warning"))
     yield logged(folder, Noted(f"resuming {folder.path} after {progress.epoch} epochs, at {place}"))
     return (yield from _go_on(sitting, progress, folder))
@@ -128,8 +149,6 @@ def _same_device(plan: Plan, folder: RunFolder) -> Device:
 def _go_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
     """Train from wherever `progress` is to the end, and finish; what stops the run is in its log, too."""
     try:
-        if progress.step == 0:
-            save(sitting, progress, folder)
         yield from train_on(sitting, progress, folder)
         return (yield from _finish(sitting, progress, folder))
     except StorageError:

@@ -1,11 +1,14 @@
-"""The folder of a run: what lies where in it, its log, and that no run ever overwrites another.
+"""The folder of a run: what lies where in it, its log, that no run overwrites another and no two processes write one.
+
+A new folder has a hidden name until its plan and its first state are in it (`publish`): a run that exists can always
+be resumed. While a process works on a run it holds a lock that ends with the process, however that ends.
 
 runs/digits-1/
     config.yaml  environment.json  classes.json  splits.csv  rejected.csv  log.txt
     metrics.csv  metrics.jsonl  predictions.csv  scores.json  per_class.csv  confusion.csv  calibration.csv
     report.html  plots/  samples/
     weights/best.safetensors  weights/last.safetensors
-    state/latest.safetensors  state/previous.safetensors
+    state/000007.safetensors  state/000008.safetensors  state/lock
 """
 
 import csv
@@ -14,53 +17,105 @@ import io
 import json
 import math
 import os
+import secrets
 import shlex
+import shutil
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from plusx.errors import CheckpointError, UsageError
-from plusx.storage import write_text, writing
+from plusx.errors import CheckpointError, StorageError, UsageError
+from plusx.storage import PART, remove_leftovers, sync_folder, write_text, writing
+
+if sys.platform != "win32":
+    import fcntl
 
 FOLDERS = ("plots", "samples", "weights", "state")
+HIDDEN = ".run."
 
 
 class RunFolder:
     """The folder of one run."""
 
     def __init__(self, path: Path) -> None:
+        self._at(path)
+        self._wanted: Path | None = None  # the name to take, while it is hidden
+        self._numbered = False
+        self._unwritten: list[str] = []
+
+    def _at(self, path: Path) -> None:
         self.path = path
         self.best = path / "weights" / "best.safetensors"
         self.last = path / "weights" / "last.safetensors"
-        self.state = path / "state" / "latest.safetensors"
-        self.previous_state = path / "state" / "previous.safetensors"
+        self.states = path / "state"
         self.config = path / "config.yaml"
         self.splits = path / "splits.csv"
 
     @classmethod
     def create(cls, out: Path, data: str, name: str = "") -> "RunFolder":
-        """Make a new folder: `out/name`, or the first free one of `out/data-1`, `out/data-2` ...
+        """Make a new folder under a hidden name; `publish` will call it `out/name` or `out/data-1`, `out/data-2` ...
 
         Raises:
             UsageError: A run of that name exists, or the name is a path.
             StorageError: The folder cannot be made.
         """
         cls.check(out, name)
+        _remove_abandoned(out)
         with writing(out):
-            number = 1
-            while True:
-                path = out / (name or f"{data}-{number}")
-                try:
-                    path.mkdir()
-                    break
-                except FileExistsError:
-                    if name:
-                        raise
-                    number += 1
+            hidden = out / f"{HIDDEN}{os.getpid()}-{secrets.token_hex(4)}{PART}"
             for folder in FOLDERS:
-                (path / folder).mkdir()
-        return cls(path)
+                (hidden / folder).mkdir(parents=True)
+        made = cls(hidden)
+        made._wanted, made._numbered = out / (name or data), not name
+        return made
+
+    def publish(self) -> None:
+        """Give the folder its name, now that the run in it can be resumed.
+
+        Raises:
+            UsageError: A run of that name was made in the meantime.
+            StorageError: It cannot be renamed.
+        """
+        wanted, number = self._wanted, 0
+        assert wanted is not None  # noqa: S101 - it is published once
+        while True:
+            number += 1
+            path = wanted.with_name(f"{wanted.name}-{number}") if self._numbered else wanted
+            with writing(path):
+                if not path.exists() and _renamed(self.path, path):
+                    break
+            if not self._numbered:
+                raise _taken(path)
+        self._wanted = None
+        self._at(path)
+        with writing(path):
+            sync_folder(path.parent)
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keep other processes from writing to this run within the block; a folder that is still hidden then goes.
+
+        Raises:
+            UsageError: Another process is at work on it.
+            StorageError: The folder cannot be written.
+        """
+        with writing(self.states):
+            lock = (self.states / "lock").open("a")
+        try:
+            if not _locked(lock.fileno()):
+                raise UsageError(
+                    f"another process is at work on the run {str(self.path)!r}; wait for it, or stop it first"
+                )
+            for folder in (self.path, *(self.path / name for name in FOLDERS)):
+                remove_leftovers(folder)
+            yield
+        finally:
+            lock.close()
+            if self._wanted:
+                shutil.rmtree(self.path, ignore_errors=True)
 
     @staticmethod
     def check(out: Path, name: str) -> None:
@@ -73,10 +128,7 @@ class RunFolder:
         if name in {".", ".."} or "/" in name or "\\" in name:
             raise UsageError(f"the run's name {name!r} is a path; give a plain --name, and the folder with --out")
         if name and (out / name).exists():
-            raise UsageError(
-                f"the run {str(out / name)!r} exists and is not overwritten; choose another --name, "
-                f"or go on with it: plusx resume {typed(out / name)}"
-            )
+            raise _taken(out / name)
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             if not os.access(out, os.W_OK):
@@ -95,16 +147,34 @@ class RunFolder:
             raise CheckpointError(f"the run {str(path)!r} {found}; expected the folder of a run, such as runs/digits-1")
         return folder
 
+    def size(self) -> int:
+        """Return how many bytes the run's files have."""
+        with writing(self.path):
+            return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
     def log(self, text: str) -> None:
-        """Add lines to log.txt, each with the time.
+        """Add lines to log.txt, each with the time; what cannot be written now is written before the next line."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._unwritten += [f"{stamp}  {line}\n" for line in text.splitlines()]
+        content = "".join(self._unwritten).encode("utf-8", "backslashreplace")
+        with suppress(OSError), (self.path / "log.txt").open("ab", buffering=0) as log:
+            end = log.tell()
+            if log.write(content) == len(content):
+                self._unwritten.clear()
+            else:
+                log.truncate(end)
+
+    def mend(self) -> None:
+        """Take away the part of a line that a killed process left at the end of the log.
 
         Raises:
-            StorageError: The log cannot be written.
+            StorageError: It cannot be written.
         """
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         file = self.path / "log.txt"
-        with writing(file), file.open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.writelines(f"{stamp}  {line}\n" for line in text.splitlines())
+        with writing(file), file.open("ab+") as log:
+            log.seek(0)
+            content = log.read()
+            log.truncate(content.rfind(b"\n") + 1)
 
     def write(self, name: str, text: str) -> None:
         """Write a text file of the run, whole or not at all."""
@@ -122,6 +192,45 @@ class RunFolder:
         """Write metrics.csv and metrics.jsonl: a row an epoch, the same numbers in both."""
         self.write("metrics.csv", table(history))
         self.write("metrics.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in history))
+
+
+def _taken(path: Path) -> UsageError:
+    return UsageError(
+        f"the run {str(path)!r} exists and is not overwritten; choose another --name, "
+        f"or go on with it: plusx resume {typed(path)}"
+    )
+
+
+def _renamed(path: Path, to: Path) -> bool:
+    """Rename a folder; False if another process has just taken the name."""
+    try:
+        path.rename(to)
+    except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:
+            return False
+        raise
+    return True
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock an open file for this process; True, too, where the system or the disk knows no locks."""
+    if sys.platform == "win32":
+        return True
+    try:
+        # A lock of the process, not of the open file: worker processes, which may outlive it, must not hold it.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in {errno.EACCES, errno.EAGAIN}
+    return True
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove what processes that were killed before their run began have left; those at work hold their locks."""
+    for path in out.glob(f"{HIDDEN}*{PART}"):
+        # Locks are a process's: they say nothing of another run of this one.
+        if not path.name.startswith(f"{HIDDEN}{os.getpid()}-") and (path / "state" / "lock").is_file():
+            with suppress(UsageError, StorageError), RunFolder(path).held():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

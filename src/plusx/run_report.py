@@ -18,7 +18,7 @@ from plusx.reporting import in_millions, in_words
 from plusx.result import Result
 from plusx.run_folder import RunFolder, typed
 from plusx.start import Start
-from plusx.storage import writing
+from plusx.storage import write_bytes
 from plusx.training.progress import Progress
 
 SHEET = 32  # augmented samples on the sheet
@@ -39,10 +39,8 @@ def describe(folder: RunFolder, plan: Plan, data: Dataset, training: Batches, de
 
 def write_samples(folder: RunFolder, batches: Batches) -> None:
     """Write samples/augmented.png: what the first training samples of the first epoch look like to the network."""
-    with writing(folder.path / "samples"):
-        (folder.path / "samples" / "augmented.png").write_bytes(
-            contact_sheet([pixels.numpy() for pixels, _ in _augmented(batches)])
-        )
+    sheet = contact_sheet([pixels.numpy() for pixels, _ in _augmented(batches)])
+    write_bytes(folder.path / "samples" / "augmented.png", sheet)
 
 
 def write_run_report(

@@ -1,15 +1,24 @@
-"""The state of a run on disk: saved whole, the one before kept, read back exactly, and only with the same data."""
+"""The state of a run on disk: saved whole, the one before kept, read back exactly, and only with the same data.
+
+Each save is a file of its own, state/000001.safetensors and so on, and what is older than the one before it goes only
+when the new one is on the disk: at every instant two whole states can be read, or one, as long as there was but one.
+"""
 
 import dataclasses
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from plusx import reporting
+from plusx.arithmetic import arithmetic, differences
 from plusx.data import Dataset
 from plusx.data.split import read_splits
-from plusx.errors import CheckpointError, DataError
+from plusx.device import Device
+from plusx.errors import CheckpointError, DataError, PlusxError, StorageError
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder, typed
 from plusx.start import Start
@@ -18,6 +27,10 @@ from plusx.tensor_file import read_tensors, write_tensors
 from plusx.training.progress import Progress
 
 KIND = "state"
+KEPT = 2
+SLOTS = {"sgd": 1}  # tensors a weight that an optimizer keeps; the others keep two
+SMALL, REPORT = 2**16, 8 * 2**20  # bytes of a header, and of a report with its pictures
+BEARABLE = 3  # saves in a row that may fail within an epoch; the next stops the run
 
 
 def check_same_data(folder: RunFolder, data: Dataset) -> None:
@@ -43,7 +56,8 @@ class State:
         notes: Sentences about the run that its report shows.
         elapsed: Seconds since the run began, pauses left out.
         start: What it started from, if not from new weights.
-        warnings: Sentences about the state itself: damaged, or saved under other versions.
+        warnings: Sentences about the state itself: a newer one is damaged.
+        arithmetic: What its bits depended on.
     """
 
     plan: Plan
@@ -53,6 +67,71 @@ class State:
     elapsed: float
     start: Start | None
     warnings: tuple[str, ...]
+    arithmetic: dict[str, str]
+
+    def expect_same_arithmetic(self, folder: RunFolder, device: Device, *, anyway: bool = False) -> str:
+        """Compare what the bits depend on, then and now.
+
+        Returns:
+            A sentence on what differs, which the user allowed; empty where nothing does.
+
+        Raises:
+            CheckpointError: Something differs, and the user did not allow it.
+        """
+        changed = ", ".join(differences(self.arithmetic, arithmetic(device)))
+        if changed and not anyway:
+            raise CheckpointError(
+                f"the run {str(folder.path)!r} would not end with the bits of the unbroken run here: {changed}; resume "
+                f"it as it was, or accept other bits: plusx resume {typed(folder.path)} --anyway"
+            )
+        return f"resumed with --anyway: the bits may differ from the unbroken run's ({changed})" if changed else ""
+
+
+@dataclass
+class Saves:
+    """When a state is due within an epoch, and what becomes of a save that fails there: it is said, and borne.
+
+    Args:
+        seconds: Between two saves.
+        failed: How many have failed in a row.
+    """
+
+    seconds: float
+    failed: int = 0
+    last: float = field(default_factory=time.monotonic)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for one."""
+        return time.monotonic() - self.last > self.seconds
+
+    def save(self, save: Callable[[], None]) -> None:
+        """Save where it must not fail: at the end of an epoch and of the run."""
+        save()
+        self.failed, self.last = 0, time.monotonic()
+
+    def attempt(self, save: Callable[[], None]) -> str:
+        """Save where the run can go on without: the state before stands, and the next save is not far.
+
+        Returns:
+            What to say of a failure, once; else nothing.
+
+        Raises:
+            StorageError: Too many in a row have failed.
+        """
+        try:
+            self.save(save)
+        except StorageError as error:
+            self.failed, self.last = self.failed + 1, time.monotonic()
+            if self.failed > BEARABLE:
+                raise
+            return f"{error}; training goes on, and the next save tries again" if self.failed == 1 else ""
+        return ""
+
+
+def states(folder: RunFolder) -> list[Path]:
+    """Return the saved states, the newest first."""
+    return sorted((path for path in folder.states.glob("*.safetensors") if path.stem.isdecimal()), reverse=True)
 
 
 def save_state(
@@ -61,6 +140,7 @@ def save_state(
     progress: Progress,
     notes: tuple[str, ...],
     elapsed: float,
+    device: Device,
     start: Start | None = None,
 ) -> None:
     """Write the whole state, and keep the one before it.
@@ -72,43 +152,57 @@ def save_state(
     header = {
         "plan": plan.to_dict(),
         "progress": values,
-        "versions": reporting.versions(),
+        "arithmetic": arithmetic(device),
         "notes": list(notes),
         "elapsed": elapsed,
         "start": dataclasses.asdict(start) if start else None,
     }
-    write_tensors(folder.state, KIND, header, tensors, keep=folder.previous_state)
+    before = states(folder)
+    number = 1 + (int(before[0].stem) if before else 0)
+    write_tensors(folder.states / f"{number:06}.safetensors", KIND, header, tensors)
+    for path in before[KEPT - 1 :]:
+        with suppress(OSError):  # the next save tries again
+            path.unlink()
 
 
 def read_state(folder: RunFolder) -> State:
     """Read the newest state that is whole.
 
+    Newer ones that are not are put aside as state/damaged.safetensors, so that no save takes them for the one to keep.
+
     Raises:
         CheckpointError: There is none.
     """
-    if not folder.state.exists() and not folder.previous_state.exists():
+    found = states(folder)
+    damaged: list[tuple[Path, CheckpointError]] = []
+    for path in found:
+        try:
+            header, tensors = read_tensors(path, KIND)
+            break
+        except CheckpointError as error:
+            damaged.append((path, error))
+    else:
+        why = damaged[0][1] if damaged else f"the run {str(folder.path)!r} holds no saved state"
         raise CheckpointError(
-            f"the run {str(folder.path)!r} has saved no state yet, so it cannot be resumed; "
-            f"train it anew: plusx train --config {typed(folder.config)}"
+            f"{why}; it cannot be resumed, train it anew: plusx train --config {typed(folder.config)}"
         )
-    warnings: list[str] = []
+    for path, _ in damaged:
+        with writing(path):
+            path.replace(path.with_name("damaged.safetensors"))
+    warnings = tuple(f"{error}; going on from the state before it" for _, error in damaged)
     try:
-        header, tensors = read_tensors(folder.state, KIND)
-    except CheckpointError as error:
-        if not folder.previous_state.exists():
-            raise
-        header, tensors = read_tensors(folder.previous_state, KIND)
-        warnings.append(f"{error}; going on from the state before it")
-        if folder.state.exists():  # or the next save would keep it in the place of the good one
-            with writing(folder.state):
-                folder.state.replace(folder.state.with_name("damaged.safetensors"))
-    now = reporting.versions()
-    changed = [f"{name} {then} -> {now[name]}" for name, then in header["versions"].items() if now.get(name) != then]
-    if changed:
-        warnings.append(
-            f"saved under other versions ({', '.join(changed)}): the bits may differ from the unbroken run's"
-        )
+        plan = Plan.from_dict(header["plan"])
+    except (TypeError, LookupError, PlusxError) as error:
+        raise CheckpointError(f"{str(path)!r} cannot be understood by this plusx: {error}") from error
+    start = Start.from_dict(header["start"]) if header["start"] else None
     notes = tuple(header["notes"])
-    start = Start.from_dict(header["start"]) if header.get("start") else None
-    plan = Plan.from_dict(header["plan"])
-    return State(plan, header["progress"], tensors, notes, header["elapsed"], start, tuple(warnings))
+    return State(plan, header["progress"], tensors, notes, header["elapsed"], start, warnings, header["arithmetic"])
+
+
+def space_needed(plan: Plan, network: nn.Module, test_samples: int) -> int:
+    """Return about how many bytes a run will have on the disk at most, the file being written included."""
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    recipe = plan.recipe
+    copies = 1 + SLOTS.get(recipe.optimizer, 2) + (recipe.average_decay > 0)
+    predictions = test_samples * (100 + 12 * len(plan.task.classes))
+    return (KEPT + 1) * (copies * weights + SMALL) + 3 * (weights + SMALL) + REPORT + predictions

@@ -18,7 +18,7 @@ from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder, typed
 from plusx.run_report import logged
-from plusx.run_state import save_state
+from plusx.run_state import Saves, save_state
 from plusx.start import Start
 from plusx.training.distillation import Teacher
 from plusx.training.loop import train
@@ -57,13 +57,14 @@ class Sitting:
 
 def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
     """Save the whole state of a run."""
-    save_state(folder, sitting.plan, progress, sitting.notes, sitting.elapsed, sitting.start)
+    one = sitting
+    save_state(folder, one.plan, progress, one.notes, one.elapsed, one.device, one.start)
 
 
 def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
     """Train to the end of the recipe: score every epoch on validation, keep the best, save the state, heed signals."""
     plan = sitting.plan
-    saved, known = time.monotonic(), len(progress.incidents)
+    saves, known = Saves(plan.run.save_minutes * 60), len(progress.incidents)
     steps = train(sitting.network, plan.task, sitting.training, plan.recipe, progress, sitting.device, sitting.teacher)
     with listening() as stop:
         for _ in steps:
@@ -77,16 +78,18 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
                 yield from _score_epoch(sitting, progress, folder)
             elif not stop:
                 yield _step_done(sitting, progress)
-            if stop or progress.epoch_ended or time.monotonic() - saved > plan.run.save_minutes * 60:
-                save(sitting, progress, folder)
-                saved = time.monotonic()
+            if stop or progress.epoch_ended:
+                saves.save(lambda: save(sitting, progress, folder))
+            elif saves.due and (failure := saves.attempt(lambda: save(sitting, progress, folder))):
+                yield logged(folder, Noted(failure, "warning"))
             if stop:
                 raise _stopped(stop, folder, progress)
 
 
 def _step_done(sitting: Sitting, progress: Progress) -> Advanced:
     # Reading the loss waits for the device, so it is not done after every step.
-    detail = f"loss {progress.sums['loss'].item() / progress.samples:.3f}" if progress.step % 10 == 1 else ""
+    shown = progress.step % 10 == 1 and progress.samples  # none yet where the epoch's steps were left out
+    detail = f"loss {progress.sums['loss'].item() / progress.samples:.3f}" if shown else ""
     epochs = f"epoch {progress.epoch + 1}/{sitting.plan.recipe.epochs}"
     return Advanced(epochs, progress.step_in_epoch, len(sitting.training), "steps", detail)
 

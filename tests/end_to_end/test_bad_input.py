@@ -110,7 +110,7 @@ def test_checkpoints_that_cannot_be_used(
     for name, (content, expected) in cases.items():
         (tmp_path / name).write_bytes(content)
         assert expected in refused(capsys, CHECKPOINT, command, str(tmp_path / name), str(photos)), name
-    state = str(run / "state" / "latest.safetensors")
+    state = str(next((run / "state").glob("*.safetensors")))
     assert "is a plusx state file; expected a checkpoint" in refused(capsys, CHECKPOINT, command, state, str(photos))
     assert "does not exist" in refused(capsys, CHECKPOINT, command, str(tmp_path / "none"), str(photos))
 
@@ -130,7 +130,7 @@ def test_no_space_left_on_the_disk(
     whole_open = Path.open
 
     def full(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
-        later_state = "state" in path.parts and "w" in mode and (path.parent / "latest.safetensors").exists()
+        later_state = "state" in path.parts and "w" in mode and (path.parent / "000001.safetensors").exists()
         return whole_open(Path("/dev/full") if later_state else path, mode, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "open", full)

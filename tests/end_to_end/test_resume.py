@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from plusx import run_state
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
+from plusx.errors import StorageError
+from plusx.run_folder import RunFolder
+from plusx.run_state import states
 from plusx.tensor_file import read_tensors
 
 RUN = ["--epochs", "4", "--limit-samples", "400", "--batch-size", "16", "--threads", "1", "--average-decay", "0.9"]
@@ -37,14 +42,14 @@ def assert_same_bits(run: Path, other: Path) -> None:
 
 def state_step(run: Path) -> int:
     """Return the step of the newest saved state."""
-    header, _ = read_tensors(run / "state" / "latest.safetensors", "state")
+    header, _ = read_tensors(states(RunFolder(run))[0], "state")
     return header["progress"]["step"]
 
 
 def stop_at(process: "subprocess.Popen[bytes]", run: Path, number: int, seconds: float) -> None:
     """Send a signal some time after the first state was saved."""
     deadline = time.monotonic() + 120
-    while not (run / "state" / "latest.safetensors").exists():
+    while not run.exists():
         assert process.poll() is None, "the run ended before it saved a state"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -86,19 +91,79 @@ def test_a_torn_state_falls_back_to_the_one_before(unbroken: tuple[str, Path], t
     )  # fmt: skip
     run = tmp_path / "digits-1"
     deadline = time.monotonic() + 120
-    while not (run / "state" / "previous.safetensors").exists():
+    while not (run / "state" / "000003.safetensors").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.001)
     process.kill()
     process.wait(60)
-    state = run / "state" / "latest.safetensors"
-    if state.exists():
-        state.write_bytes(state.read_bytes()[:-100])
+    newest = states(RunFolder(run))[0]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    (run / "metrics.csv").write_text("half a ta")
+    with (run / "log.txt").open("a") as log:
+        log.write("half a li")
     assert main(["resume", str(run)]) == 0
     assert_same_bits(run, whole)
-    if state.exists():
-        assert "going on from the state before it" in (run / "log.txt").read_text(encoding="utf-8")
+    log_text = (run / "log.txt").read_text(encoding="utf-8")
+    assert f"{newest.name!s}" in log_text
+    assert "going on from the state before it" in log_text
+    assert "half a li" not in log_text
+    assert "going on from the state before it" in (run / "report.html").read_text(encoding="utf-8")
+    assert metrics(run) == metrics(whole)
+    for name in ("predictions.csv", "scores.json", "per_class.csv", "splits.csv"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes()
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """Return the rows of an unbroken and of a resumed run that are to be the same: all but times."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{name: value for name, value in row.items() if name not in {"seconds", "waiting"}} for row in rows]
+
+
+def test_a_run_resumes_under_the_same_arithmetic_or_with_anyway(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(command(tmp_path)[3:]) == 0
+    run, real = tmp_path / "digits-1", run_state.arithmetic
+    monkeypatch.setattr(run_state, "arithmetic", lambda device: {**real(device), "torch": "1.0", "threads": "7"})
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "-> 1.0, threads 1 -> 7; resume it as it was, or accept other bits: plusx resume" in said
+    assert main(["resume", str(run), "--anyway"]) == 0
+    for file in ("log.txt", "report.html"):
+        assert "resumed with --anyway" in (run / file).read_text(encoding="utf-8")
+
+
+def test_a_disk_without_room_is_said_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=5_000_000))
+    assert main(command(tmp_path)[3:]) == 5
+    assert "has 5.0 MB free, but the run needs" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_save_that_fails_within_an_epoch_is_said_once_and_borne(
+    unbroken: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precision, whole = unbroken
+    real, calls = run_state.write_tensors, []
+
+    def failing(path: Path, *rest: object) -> None:
+        calls.append(path)
+        if 3 <= len(calls) <= 5:
+            raise StorageError(f"could not write {str(path)!r}: no space is left on the disk")
+        real(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_state, "write_tensors", failing)
+    words = ["--precision", precision, "--save-minutes", "0.00001"]
+    assert main(command(tmp_path, *words)[3:]) == 0
+    run = tmp_path / "digits-1"
+    assert_same_bits(run, whole)
+    text = (run / "log.txt").read_text(encoding="utf-8")
+    assert text.count("training goes on, and the next save tries again") == 1
 
 
 def test_a_resumed_run_keeps_its_notes_and_its_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ def data(tmp_path):
 def run(tmp_path, data):
     """A run's folder as training on these data leaves it, with an untrained network."""
     folder = RunFolder.create(tmp_path / "runs", "bars")
+    folder.publish()
     plan = Plan(Run(str(data), model="resnet20"), tiny.ARCHITECTURE, tiny.INPUT, tiny.TASK, Recipe())
     folder.write("config.yaml", plan.to_yaml())
     used = [split for split, count in SPLITS.items() for _ in range(count)]

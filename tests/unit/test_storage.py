@@ -1,11 +1,12 @@
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from plusx.errors import StorageError
-from plusx.storage import write_bytes, write_text, writing
+from plusx.storage import expect_space, remove_leftovers, replacing, sync_folder, write_bytes, write_text, writing
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk",
@@ -65,9 +66,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(old, monkeypat
             return file
 
         monkeypatch.setattr(Path, "open", half_written)
-    keep = old.with_name("kept")
     with pytest.raises(StorageError, match=REASONS[number]) as caught:
-        write_bytes(old, b"new", keep=keep)
+        write_bytes(old, b"new")
     monkeypatch.undo()
     assert caught.value.exit_code == 5
     assert str(old) in str(caught.value)
@@ -76,17 +76,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(old, monkeypat
 
 
 def test_a_failed_rename_leaves_the_old_file_in_its_place(old, monkeypatch):
-    real = Path.replace
-    keep = old.with_name("kept")
-
-    def failing(path, target):
-        if path.suffix == ".part":
-            fail(errno.EIO)()
-        return real(path, target)
-
-    monkeypatch.setattr(Path, "replace", failing)
+    monkeypatch.setattr(Path, "replace", fail(errno.EIO))
     with pytest.raises(StorageError):
-        write_bytes(old, b"new", keep=keep)
+        write_bytes(old, b"new")
     assert old.read_bytes() == b"old"
     assert names(old.parent) == ["file"]
 
@@ -100,15 +92,6 @@ def test_ctrl_c_while_writing_leaves_nothing_beside_the_file(old, monkeypatch):
         write_bytes(old, b"new")
     assert old.read_bytes() == b"old"
     assert names(old.parent) == ["file"]
-
-
-def test_the_generation_before_is_kept(tmp_path):
-    path, keep = tmp_path / "latest", tmp_path / "previous"
-    for content in (b"1", b"2", b"3"):
-        write_bytes(path, content, keep=keep)
-        assert keep.exists() is (content != b"1")
-    assert (path.read_bytes(), keep.read_bytes()) == (b"3", b"2")
-    assert names(tmp_path) == ["latest", "previous"]
 
 
 def test_the_content_is_on_the_disk_before_it_gets_its_name(old, monkeypatch):
@@ -129,3 +112,42 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_other_errors_pass_through(tmp_path):
     with pytest.raises(ValueError, match="mine"), writing(tmp_path):
         raise ValueError("mine")
+
+
+def test_a_body_that_fails_leaves_the_old_file(old):
+    def half(file):
+        file.write(b"half of the n")
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"), replacing(old) as file:
+        half(file)
+    assert old.read_bytes() == b"old"
+    assert names(old.parent) == ["file"]
+
+
+def test_a_folder_that_cannot_be_synced_is_an_error_unless_its_file_system_never_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fail(errno.EINVAL))
+    sync_folder(tmp_path)
+    monkeypatch.setattr(os, "fsync", fail(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        sync_folder(tmp_path)
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    kept = {".hidden", "file.part", ".part", "folder"}
+    (tmp_path / "folder").mkdir()
+    for name in (".hidden", "file.part", ".part", ".state.17.part", ".best.safetensors.1.part"):
+        (tmp_path / name).write_bytes(b"x")
+    remove_leftovers(tmp_path)
+    assert set(names(tmp_path)) - {".part"} == kept - {".part"}
+    remove_leftovers(tmp_path / "none")
+
+
+def test_room_on_the_disk_is_asked_for_before_it_is_needed(tmp_path):
+    expect_space(tmp_path, 1_000, "the run")
+    free = shutil.disk_usage(tmp_path).free
+    with pytest.raises(StorageError, match=r"has [\d,.]+ MB free, but the run needs [\d,.]+ MB; free some or choose"):
+        expect_space(tmp_path, 10 * free, "the run")
+    expect_space(tmp_path, 10 * free, "the run", held=10 * free)
+    with pytest.raises(StorageError, match="could not write"):
+        expect_space(tmp_path / "none", 1, "the run")
