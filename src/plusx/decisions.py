@@ -8,7 +8,7 @@ from typing import Any
 from plusx.data import NAMES
 from plusx.device import Device
 from plusx.errors import UsageError
-from plusx.evaluation.complexity import calls_of, meta_network
+from plusx.evaluation.complexity import survey
 from plusx.network.architecture import Architecture
 from plusx.network.architectures import stem_warning
 from plusx.network.backbone import strides_of
@@ -115,7 +115,7 @@ def refuse_small(plan: Plan) -> None:
 def takes(architecture: Architecture, height: int, width: int) -> bool:
     """Whether a network can take images of a size, tried without computing a number."""
     try:
-        calls_of(meta_network(architecture, 2), (architecture.channels_in, height, width))
+        survey(architecture, 2, (height, width))
     except UsageError:
         return False
     return True
@@ -144,7 +144,7 @@ def changes_by_hand(asked: Request, prepared: Prepared, weights: Weights | None 
     channels = asked.changes("input").get("channels", prepared.facts.channels)
     bare = dataclasses.replace(asked, config={}, options={"channels": channels})
     without, now = (
-        _flat(_with_whole_batches(resolve(one, prepared.facts, prepared.statistics, weights), prepared))
+        _flat(_mended(resolve(one, prepared.facts, prepared.statistics, weights), prepared))
         for one in (bare, asked)
     )
     without["input.channels"] = prepared.facts.channels
@@ -155,8 +155,9 @@ def changes_by_hand(asked: Request, prepared: Prepared, weights: Weights | None 
     )
 
 
-def _with_whole_batches(plan: Plan, prepared: Prepared) -> Plan:
-    """The plan with a batch of at most all training samples."""
+def _mended(plan: Plan, prepared: Prepared) -> Plan:
+    """The plan with a batch of at most all training samples, and no choice among epochs where nothing validates."""
+    plan = without_choice(plan, prepared)
     batch = max(2, min(plan.recipe.batch_size, prepared.facts.samples))
     return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, batch_size=batch))
 

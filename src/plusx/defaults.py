@@ -15,8 +15,6 @@ SMALL = 64  # pixels; up to here a network with the 3x3 stem is right, and image
 PHOTO_SIZES = (64, 128, 224)
 RATE_A_SAMPLE = 0.4 / 128  # of a batch, for SGD with momentum 0.9
 SMALL_RUN = 60_000  # images that a short run on small images should see, however few there are
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from plusx.data import Dataset, Sample, read_dataset
 from plusx.data.in_order import in_order
 from plusx.data.split import split_dataset
 from plusx.data.survey import survey
-from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN, SMALL, DataFacts
+from plusx.defaults import SMALL, DataFacts
 from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, Event
 from plusx.inputs.image import ImageInput
 from plusx.inputs.statistics import PixelSums
 from plusx.plan import Run
 from plusx.random_streams import order
+from plusx.weights.published import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 STATISTICS_SAMPLES = 5_000
 

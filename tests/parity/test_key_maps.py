@@ -12,7 +12,7 @@ from plusx.events import result_of
 from plusx.network.architectures import ARCHITECTURES, paper_classes
 from plusx.network.backbone import Backbone, Network
 from plusx.tasks.classification import ClassificationHead
-from plusx.weights.complete import checkpoint_of
+from plusx.weights.complete import checkpoint_of, complete
 from plusx.weights.convert import convert
 from plusx.weights.read import read_weights
 from plusx.weights.recognize import fitting, in_our_keys
@@ -64,7 +64,7 @@ def test_theirs_to_ours_and_back_by_files(pair, tmp_path):
     weights = result_of(read_weights(tmp_path / "theirs.pth"))
     assert weights.architecture is not None
     assert weights.architecture.name == pair.ours
-    ours = checkpoint_of(weights).network()
+    ours = checkpoint_of(complete(weights)).network()
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), expected)
 

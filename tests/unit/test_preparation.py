@@ -5,12 +5,13 @@ import pytest
 from PIL import Image
 
 from plusx.data import Dataset, Sample
-from plusx.defaults import IMAGENET_DEVIATION, IMAGENET_MEAN, DataFacts
+from plusx.defaults import DataFacts
 from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, result_of
 from plusx.inputs.image import ImageInput
 from plusx.plan import Run
 from plusx.preparation import Prepared, limited, overfitting, prepare, reader_of, refuse_rejected
+from plusx.weights.published import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 
 def run(root, **options):

@@ -1,6 +1,7 @@
 """The list of all architectures, or of those whose name holds a word, paper by paper."""
 
 import json
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -43,6 +44,7 @@ def list_architectures(screen: Screen, word: str = "") -> None:
                 hang(screen.console, Text(line_of(row, widths)), Text(each["published"]))
 
 
+@cache
 def costs() -> dict[str, dict[str, int]]:
     """Return what each network costs at its paper's image size, as counted beforehand: see evaluation.complexity."""
     return json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))

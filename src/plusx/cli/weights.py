@@ -1,14 +1,13 @@
 """`plusx weights`: what is published, what a file holds, fetching the one and converting the other."""
 
-import json
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.text import Text
 
 from plusx.cli.console import Screen
+from plusx.cli.listing import costs
 from plusx.cli.options import OutputOptions, group, option
 from plusx.errors import UsageError, look_up
 from plusx.events import Noted, Section
@@ -165,11 +164,6 @@ def described(entry: Published) -> dict[str, Any]:
         "sha256": entry.sha256,
         "file": None if copy is None else str(copy),
     }
-
-
-def costs() -> dict[str, Any]:
-    """Return what each network costs, as counted beforehand."""
-    return json.loads(resources.files("plusx.network").joinpath("complexity.json").read_text(encoding="utf-8"))
 
 
 def size_of(each: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from plusx.data.dataset import Dataset, Sample, listed
 from plusx.download import download
 from plusx.errors import DataError
 from plusx.events import Event, Noted
-from plusx.storage import writing
+from plusx.storage import cache_folder, writing
 
 # A class of torchvision.datasets; they carry no types.
 Reader: TypeAlias = Any
@@ -119,10 +119,9 @@ def read_named(name: str, *, data_root: Path | None = None, download: bool = Fal
 
 def places(data_root: Path | None) -> list[Path]:
     """Return the folders in which named data sets are looked for, the first one also being where downloads go."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "plusx"
     given = [data_root] if data_root is not None else []
     from_environment = [Path(os.environ["PLUSX_DATA"])] if os.environ.get("PLUSX_DATA") else []
-    return [place.expanduser() for place in (*given, *from_environment, cache)]
+    return [place.expanduser() for place in (*given, *from_environment, cache_folder())]
 
 
 def present(folder: Path, file: str) -> bool:

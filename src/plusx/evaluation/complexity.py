@@ -130,8 +130,7 @@ def write_golden(path: Path = GOLDEN) -> None:
 def golden_entry(architecture: Architecture) -> dict[str, int]:
     """Return one architecture's entry of complexity.json."""
     size, classes = architecture.image_size, paper_classes(architecture)
-    cost = complexity(meta_network(architecture, classes), (architecture.channels_in, *(size,) * architecture.dims))
-    return {"image_size": size, "classes": classes, **asdict(cost)}
+    return {"image_size": size, "classes": classes, **asdict(survey(architecture, classes, size).complexity)}
 
 
 def meta_network(architecture: Architecture, classes: int) -> Network:

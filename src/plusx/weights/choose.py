@@ -10,9 +10,9 @@ from plusx.errors import CheckpointError, UsageError, look_up
 from plusx.events import Event, Noted
 from plusx.network.architectures import ARCHITECTURES
 from plusx.weights.complete import checkpoint_of, complete
-from plusx.weights.files import is_foreign, refuse_not_finite
+from plusx.weights.files import is_foreign
 from plusx.weights.published import PUBLISHED, looks_like_a_name
-from plusx.weights.read import read_weights
+from plusx.weights.read import finite_checkpoint, read_weights
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def choose(first: str | Path, weights: str | Path = "") -> Generator[Event, None
         _refuse_missing(name)
     if not named and not is_foreign(path) and path.exists():
         file = checkpoint_file(path)
-        held = Checkpoint.load(file)
-        refuse_not_finite(str(file), held.weights)
-        return Chosen(held, str(file), file)
+        return Chosen(finite_checkpoint(file, str(file)), str(file), file)
     read = yield from read_weights(str(weights) or first)
     yield Noted(f"the weights {read.origin} are {read.recognized}")
     for text in read.notes:

@@ -60,22 +60,18 @@ def architecture_of(weights: Weights, architecture: Architecture | None = None) 
     return chosen
 
 
-def checkpoint_of(
-    weights: Weights, architecture: Architecture | None = None, classes: Sequence[str] | None = None
-) -> Checkpoint:
-    """Return weights as a checkpoint that answers, without training.
+def checkpoint_of(weights: Weights, classes: Sequence[str] | None = None) -> Checkpoint:
+    """Return complete weights as a checkpoint that answers, without training.
 
     Args:
-        weights: What was read.
-        architecture: Of what network they are, where they do not say it.
+        weights: As `complete` gives them.
         classes: The classes' names; the weights' own if None, and numbers where these are not known.
 
     Raises:
-        CheckpointError: They have no head, or fit another architecture, or fit several and none is named.
+        CheckpointError: They are not complete.
     """
-    whole = complete(weights, architecture)
-    names = tuple(classes or whole.classes or map(str, range(whole.outputs)))
-    if whole.architecture is None or whole.input is None:  # complete() gives both
+    names = tuple(classes or weights.classes or map(str, range(weights.outputs)))
+    if weights.architecture is None or weights.input is None:
         raise CheckpointError(f"the weights {weights.origin!r} do not say of what network they are")
     provenance = {"weights": weights.origin, "recognized": weights.recognized}
-    return Checkpoint(whole.architecture, whole.input, Classification(names), dict(whole.state), {}, provenance)
+    return Checkpoint(weights.architecture, weights.input, Classification(names), dict(weights.state), {}, provenance)

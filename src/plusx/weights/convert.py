@@ -43,7 +43,7 @@ def convert(weights: Weights, path: Path, framework: str, architecture: Architec
     if path.exists():
         raise UsageError(f"{str(path)!r} exists and is not overwritten; choose another name")
     if framework == OURS:
-        checkpoint_of(weights, architecture).save(path)
+        checkpoint_of(complete(weights, architecture)).save(path)
         return
     state = key_map_for(architecture_of(weights, architecture), framework).to_theirs(weights.state)
     own = {key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}

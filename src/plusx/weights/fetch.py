@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
+from plusx import storage
 from plusx.download import Sums, download, sum_of
 from plusx.errors import CheckpointError, DataError
 from plusx.events import Event, Noted
@@ -15,7 +16,7 @@ LENGTH_BYTES = 8  # a safetensors file begins with the length of its JSON header
 
 def cache_folder() -> Path:
     """Return where published weights are kept: $XDG_CACHE_HOME/plusx/weights."""
-    return _caches() / "plusx" / "weights"
+    return storage.cache_folder() / "weights"
 
 
 def local_copy(published: Published, cache: Path | None = None) -> Path | None:
@@ -88,9 +89,5 @@ def mismatch(published: Published, path: Path) -> str:
 
 def _places(published: Published, cache: Path | None) -> list[Path]:
     """Where a file may be; the first is where it goes."""
-    hub = Path(os.environ.get("TORCH_HOME") or _caches() / "torch").expanduser() / "hub" / "checkpoints"
+    hub = Path(os.environ.get("TORCH_HOME") or storage.caches() / "torch").expanduser() / "hub" / "checkpoints"
     return [(cache or cache_folder()) / published.file, hub / published.file]
-
-
-def _caches() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

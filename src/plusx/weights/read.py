@@ -67,14 +67,24 @@ def read_weights(origin: str | Path, *, download: bool = True) -> Generator[Even
     return from_content(str(origin), content)
 
 
+def finite_checkpoint(file: Path, origin: str) -> Checkpoint:
+    """Read a checkpoint of ours whose weights are all numbers.
+
+    Raises:
+        CheckpointError: It is damaged, from a newer plusx, or holds what is no number.
+    """
+    held = Checkpoint.load(file)
+    refuse_not_finite(origin, held.weights)
+    return held
+
+
 def from_checkpoint(origin: str, file: Path) -> Weights:
     """Return what a checkpoint of ours holds; it says everything itself.
 
     Raises:
         CheckpointError: It is damaged, or from a newer plusx.
     """
-    held = Checkpoint.load(file)
-    refuse_not_finite(origin, held.weights)
+    held = finite_checkpoint(file, origin)
     return Weights(
         origin, "a plusx checkpoint", held.weights, held.architecture, held.task.classes, held.input,
         candidates=(held.architecture.name,), file=file, sha256=sum_of(file),

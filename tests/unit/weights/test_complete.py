@@ -26,7 +26,7 @@ def weights(**changes):
 def test_everything_known_is_kept():
     look = ImageInput(8, 8, 3, (0.1,) * 3, (0.2,) * 3)
     known = weights(architecture=RESNET20, classes=("a", "b", "c"), input=look)
-    checkpoint = checkpoint_of(known)
+    checkpoint = checkpoint_of(complete(known))
     assert (checkpoint.architecture, checkpoint.input) == (known.architecture, known.input)
     assert checkpoint.task.classes == ("a", "b", "c")
     assert complete(known).notes == ()
@@ -40,8 +40,8 @@ def test_everything_known_is_kept():
 
 def test_classes_without_names_have_numbers_or_those_that_are_told():
     known = weights(architecture=RESNET20)
-    assert checkpoint_of(known).task.classes == ("0", "1", "2")
-    assert checkpoint_of(known, classes=("x", "y", "z")).task.classes == ("x", "y", "z")
+    assert checkpoint_of(complete(known)).task.classes == ("0", "1", "2")
+    assert checkpoint_of(complete(known), classes=("x", "y", "z")).task.classes == ("x", "y", "z")
 
 
 def test_a_preprocessing_is_assumed_and_said():
