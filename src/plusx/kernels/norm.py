@@ -7,6 +7,8 @@ Shape letters: B batch, C channels, H height, W width.
 """
 
 import ctypes
+import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -23,7 +25,7 @@ LANES = 16
 _pointer, _long, _double, _int = ctypes.c_void_p, ctypes.c_long, ctypes.c_double, ctypes.c_int
 
 
-class Task(ctypes.Structure):
+class NormTask(ctypes.Structure):
     """What sources/norm.cpp calls a Task."""
 
     _fields_ = (
@@ -59,25 +61,47 @@ def at(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
+def called(name: str, task: ctypes.Structure) -> None:
+    """Run a kernel."""
+    getattr(library(), name)(ctypes.byref(task))
+
+
 def fits(norm: nn.Module, x: Tensor, added: Tensor | None) -> TypeGuard[nn.BatchNorm2d]:
     """Whether the kernels can do this: a training batch norm of a dense channels_last batch in two axes on the CPU."""
     return (
+        type(x) is Tensor
+        and x.ndim == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and ready(norm, x, x.shape, added)
+    )
+
+
+def ready(norm: nn.Module, x: Tensor, shape: Sequence[int], added: Tensor | None) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether the kernels can norm a tensor of some shape, of x's precision and device, and add another one."""
+    return (
         type(norm) is nn.BatchNorm2d
         and norm.training
-        and type(x) is Tensor
         and x.device.type == "cpu"
         and x.dtype in DTYPES
-        and x.ndim == 4
-        and x.shape[1] == norm.num_features
-        and x.numel() > x.shape[1]
-        and x.is_contiguous(memory_format=torch.channels_last)
+        and shape[1] == norm.num_features
+        and math.prod(shape) > shape[1]
         and (not norm.affine or norm.weight.dtype is torch.float32)
         and (norm.running_mean is None or norm.running_mean.dtype is torch.float32)
-        and (added is None or (type(added) is Tensor and added.dtype is x.dtype and added.shape == x.shape))
+        and (added is None or (type(added) is Tensor and added.dtype is x.dtype and added.shape == shape))
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and library() is not None
     )
+
+
+def moving(norm: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor | None, float]:
+    """Count a batch, as torch does, and return the running statistics to be moved and by which part."""
+    momentum = norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if momentum is None:
+            momentum = 1.0 / float(norm.num_batches_tracked)
+    return norm.running_mean, norm.running_var, momentum or 0.0
 
 
 def normalize(
@@ -95,14 +119,9 @@ def normalize(
     Returns:
         (B, C, H, W), of x's precision.
     """
-    momentum = norm.momentum
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if momentum is None:
-            momentum = 1.0 / float(norm.num_batches_tracked)
-    running = (norm.running_mean, norm.running_var) if norm.track_running_stats else (None, None)
+    mean, variance, momentum = moving(norm)
     return _Normalization.apply(
-        x, added, norm.weight, norm.bias, running, norm.eps, momentum or 0.0, activation, add_last
+        x, added, norm.weight, norm.bias, (mean, variance), norm.eps, momentum, activation, add_last
     )
 
 
@@ -129,7 +148,7 @@ class _Normalization(torch.autograd.Function):
         signs = None
         if added is not None and activation and not add_last:
             signs = x.new_empty((rows, -(-channels // LANES)), dtype=torch.int16)
-        task = Task(
+        task = NormTask(
             x=at(x),
             added=at(added),
             y=at(y),
@@ -150,7 +169,7 @@ class _Normalization(torch.autograd.Function):
             activation=activation,
             order=add_last,
         )
-        library().plusx_norm_forward(ctypes.byref(task))  # pyright: ignore[reportOptionalMemberAccess]
+        called("plusx_norm_forward", task)
         ctx.save_for_backward(x, weight, bias, statistics, signs)
         ctx.task = task
         return y
@@ -162,12 +181,12 @@ class _Normalization(torch.autograd.Function):
         gradient: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x, weight, bias, statistics, signs = ctx.saved_tensors
-        forward: Task = ctx.task
+        forward: NormTask = ctx.task
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         x_gradient = torch.empty_like(x)
         added_gradient = torch.empty_like(x) if signs is not None else None
         parameters = statistics.new_empty(statistics.shape)
-        task = Task(
+        task = NormTask(
             x=at(x),
             gradient=at(gradient),
             x_gradient=at(x_gradient),
@@ -186,7 +205,7 @@ class _Normalization(torch.autograd.Function):
             is_float=forward.is_float,
             activation=forward.activation,
         )
-        library().plusx_norm_backward(ctypes.byref(task))  # pyright: ignore[reportOptionalMemberAccess]
+        called("plusx_norm_backward", task)
         needs = ctx.needs_input_grad
         around = (added_gradient if added_gradient is not None else gradient) if needs[1] else None
         of_weight = parameters[0] if needs[2] else None

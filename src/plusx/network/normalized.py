@@ -7,9 +7,12 @@ where the parts round after each step.
 Shape letters: B batch, C channels, * spatial axes.
 """
 
+from typing import cast
+
 from torch import Tensor, nn
 
-from plusx.kernels import norm as fused
+from plusx.kernels import convolution
+from plusx.kernels import norm as normalization
 from plusx.network.layers import Activation
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -37,11 +40,16 @@ def normalized(
     Returns:
         (B, C, *).
     """
+    known = activation is None or type(activation) is Activation
+    kernels = known and not is_watched(norm) and not is_watched(activation)
+    relu = activation is not None
+    if kernels and not is_watched(conv) and convolution.fits(conv, norm, x, added):
+        batch_norm = cast("nn.BatchNorm2d", norm)
+        return convolution.convolve_and_normalize(conv, batch_norm, x, added, activation=relu, add_last=add_last)
     y: Tensor = x if conv is None else conv(x)
-    plain = activation is not None and type(activation) is not Activation
-    if plain or is_watched(norm) or is_watched(activation) or not fused.fits(norm, y, added):
-        return in_turn(norm, x, y, added, activation, add_last=add_last)
-    return fused.normalize(norm, y, added, activation=activation is not None, add_last=add_last)
+    if kernels and normalization.fits(norm, y, added):
+        return normalization.normalize(norm, y, added, activation=relu, add_last=add_last)
+    return in_turn(norm, x, y, added, activation, add_last=add_last)
 
 
 def in_turn(

@@ -4,17 +4,6 @@
 // scale * (g - mean(g) - normalized x * mean(g * normalized x)).
 #include "norm.h"
 
-struct Task {
-    const void *x, *added, *gradient;
-    void *y, *x_gradient, *added_gradient;
-    uint16_t* signs;
-    const float *weight, *bias;
-    float *mean, *inverse, *running_mean, *running_variance, *weight_gradient, *bias_gradient;
-    long rows, channels, unit, threads;
-    double epsilon, momentum;
-    int is_float, activation, order;
-};
-
 template <class T, int ACTIVATION, int ORDER, bool ADDED>
 static void forward(const Task& task) {
     const long rows = task.rows, channels = task.channels, unit = task.unit, units = (rows + unit - 1) / unit;

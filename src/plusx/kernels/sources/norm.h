@@ -15,6 +15,18 @@ struct Channels {  // one number a channel
     float *mean, *inverse;       // of the batch: mean and 1 / sqrt(variance + epsilon)
 };
 
+// What Python asks for; the rows are pixels of all images, `unit` of them a part.
+struct Task {
+    const void *x, *added, *gradient;
+    void *y, *x_gradient, *added_gradient;
+    uint16_t* signs;
+    const float *weight, *bias;
+    float *mean, *inverse, *running_mean, *running_variance, *weight_gradient, *bias_gradient;
+    long rows, channels, unit, threads;
+    double epsilon, momentum;
+    int is_float, activation, order;
+};
+
 struct Scale {
     __m512 mean, scale, bias;
     // (x - mean) * scale + bias, the same in both directions, so that a sign found again is the sign that was.

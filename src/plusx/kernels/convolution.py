@@ -1,0 +1,212 @@
+"""A 3x3 convolution in bfloat16, its batch norm, a residual sum and a ReLU as one step each way; training on the CPU.
+
+The weight stays float32 and is rounded where it is read, so its gradient is never bfloat16. The gradient of the
+convolution's output is never in memory: image by image it goes on to the input and the weight.
+
+Shape letters: B batch, C channels, H height, W width.
+"""
+
+import ctypes
+from functools import cache
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from plusx.kernels.library import library
+from plusx.kernels.norm import LANES, NormTask, at, called, moving, ready
+
+_pointer, _long = ctypes.c_void_p, ctypes.c_long
+
+
+class ConvolutionTask(ctypes.Structure):
+    """What sources/convolution.cpp calls a ConvolutionTask."""
+
+    _fields_ = (
+        ("norm", NormTask),
+        ("x", _pointer),
+        ("x_gradient", _pointer),
+        ("weight", _pointer),
+        ("weight_gradient", _pointer),
+        ("images", _long),
+        ("height", _long),
+        ("width", _long),
+        ("channels_in", _long),
+        ("channels_out", _long),
+        ("strides", _long * 4),
+    )
+
+
+@cache
+def plain_size(width: int) -> bool:
+    """Whether the kernels know images of this width."""
+    found = library()
+    return found is not None and bool(found.plusx_convolves(ctypes.c_long(width)))
+
+
+def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | None) -> TypeGuard[nn.Conv2d]:
+    """Whether the kernels can do this: a plain 3x3 convolution under bfloat16 autocast, and its training norm."""
+    if (
+        type(conv) is not nn.Conv2d
+        or type(x) is not Tensor
+        or x.dtype is not torch.bfloat16
+        or x.ndim != 4
+        or not (torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16)
+    ):
+        return False
+    batch, channels_in, height, width = x.shape
+    return (
+        conv.kernel_size == (3, 3)
+        and conv.stride == conv.padding == conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
+        and conv.groups == 1
+        and conv.bias is None
+        and type(conv.weight) is nn.Parameter
+        and conv.weight.dtype is torch.float32
+        and conv.in_channels == channels_in
+        and conv.in_channels % LANES == conv.out_channels % LANES == 0
+        and batch >= torch.get_num_threads()
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and ready(norm, x, (batch, conv.out_channels, height, width), added)
+        and plain_size(width)
+    )
+
+
+def convolve_and_normalize(
+    conv: nn.Conv2d,
+    norm: nn.BatchNorm2d,
+    x: Tensor,
+    added: Tensor | None = None,
+    *,
+    activation: bool = False,
+    add_last: bool = False,
+) -> Tensor:
+    """Return relu(norm(conv(x)) + added), or relu(norm(conv(x))) + added; running statistics move as torch moves them.
+
+    Args:
+        conv: As `fits` wants it.
+        norm: In training mode.
+        x: (B, channels_in, H, W).
+        added: (B, C, H, W), if there is something to add.
+        activation: Whether there is a ReLU.
+        add_last: Whether `added` comes after it.
+
+    Returns:
+        (B, C, H, W), bfloat16.
+    """
+    options = Options(*moving(norm), norm.eps, activation, add_last)
+    return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, options)
+
+
+class Options(NamedTuple):
+    """What is not differentiated."""
+
+    running_mean: Tensor | None
+    running_variance: Tensor | None
+    momentum: float
+    epsilon: float
+    activation: bool
+    add_last: bool
+
+
+def _task(norm: NormTask, x: Tensor, weight: Tensor, **more: int | None) -> ConvolutionTask:
+    return ConvolutionTask(
+        norm=norm,
+        x=at(x),
+        weight=at(weight),
+        images=x.shape[0],
+        height=x.shape[2],
+        width=x.shape[3],
+        channels_in=weight.shape[1],
+        channels_out=weight.shape[0],
+        strides=weight.stride(),
+        **more,
+    )
+
+
+class _Convolution(torch.autograd.Function):
+    """The kernels as a node of torch's graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        x: Tensor,
+        added: Tensor | None,
+        conv_weight: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        options: Options,
+    ) -> Tensor:
+        channels, batch, height, width = len(conv_weight), x.shape[0], x.shape[2], x.shape[3]
+        added = None if added is None else added.contiguous(memory_format=torch.channels_last)
+        shape, last = (batch, channels, height, width), torch.channels_last
+        z = torch.empty(shape, dtype=x.dtype, memory_format=last)
+        y, statistics = torch.empty_like(z), torch.empty((2, channels))
+        rows, signs = batch * height * width, None
+        if added is not None and options.activation and not options.add_last:
+            signs = torch.empty((rows, channels // LANES), dtype=torch.int16)
+        norm = NormTask(
+            x=at(z),
+            added=at(added),
+            y=at(y),
+            signs=at(signs),
+            weight=at(weight),
+            bias=at(bias),
+            mean=statistics.data_ptr(),
+            inverse=statistics.data_ptr() + 4 * channels,
+            running_mean=at(options.running_mean),
+            running_variance=at(options.running_variance),
+            rows=rows,
+            channels=channels,
+            threads=torch.get_num_threads(),
+            epsilon=options.epsilon,
+            momentum=options.momentum,
+            activation=options.activation,
+            order=options.add_last,
+        )
+        called("plusx_convolution_forward", _task(norm, x, conv_weight))
+        ctx.save_for_backward(x, conv_weight, z, weight, bias, statistics, signs)
+        ctx.activation = options.activation
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - one output has one gradient
+        ctx: Any,  # noqa: ANN401
+        gradient: Tensor,
+    ) -> tuple[Tensor | None, ...]:
+        x, conv_weight, z, weight, bias, statistics, signs = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        x_gradient = torch.empty_like(x) if needs[0] else None
+        conv_weight_gradient = torch.empty_like(conv_weight) if needs[2] else None
+        around = torch.empty_like(z) if signs is not None else None
+        parameters = torch.empty_like(statistics)
+        channels = len(conv_weight)
+        norm = NormTask(
+            x=at(z),
+            gradient=at(gradient),
+            added_gradient=at(around),
+            signs=at(signs),
+            weight=at(weight),
+            bias=at(bias),
+            mean=statistics.data_ptr(),
+            inverse=statistics.data_ptr() + 4 * channels,
+            weight_gradient=parameters.data_ptr(),
+            bias_gradient=parameters.data_ptr() + 4 * channels,
+            rows=z.numel() // channels,
+            channels=channels,
+            threads=torch.get_num_threads(),
+            activation=ctx.activation,
+        )
+        gradients = {"x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
+        called("plusx_convolution_backward", _task(norm, x, conv_weight, **gradients))
+        return (
+            x_gradient,
+            (gradient if around is None else around) if needs[1] else None,
+            conv_weight_gradient,
+            parameters[0] if needs[3] else None,
+            parameters[1] if needs[4] else None,
+            None,
+        )

@@ -1,0 +1,189 @@
+// A 3x3 convolution, the batch norm over what it gives, a residual sum and a ReLU, forwards and backwards.
+//
+// What passes from one to the next stays in the cache: forwards the statistics are taken of each image as it is made;
+// backwards the gradient of the convolution's output is made image by image and never written to memory.
+#include "convolution.h"
+
+#include <vector>
+
+#include "norm.h"
+
+struct ConvolutionTask {
+    Task norm;  // its x is the convolution's output, its unit an image
+    const bfloat16* x;
+    bfloat16* x_gradient;    // or null
+    const float* weight;
+    float* weight_gradient;  // or null; strides as those of weight
+    long images, height, width, from, to, strides[4];
+};
+
+// The packed weight of one run of sixteen output channels; `turned`: that of the gradient, from `to` to `from`.
+static void pack(const ConvolutionTask& task, bool turned, long block, bfloat16* to) {
+    const long *strides = task.strides, out = turned ? strides[1] : strides[0], in = turned ? strides[0] : strides[1];
+    const long pairs_in = (turned ? task.to : task.from) / 2;
+    const float* weight = task.weight + block * 16 * out;
+    to += block * 9 * pairs_in * 32;
+    for (long row = 0; row < 3; row++)
+        for (long pair = 0; pair < pairs_in; pair++)
+            for (long column = 0; column < 3; column++, to += 32) {
+                const float* from = weight + 2 * pair * in + (turned ? 2 - row : row) * strides[2] +
+                                    (turned ? 2 - column : column) * strides[3];
+                float numbers[32];
+                for (long i = 0; i < 16; i++) {
+                    numbers[2 * i] = from[i * out];
+                    numbers[2 * i + 1] = from[i * out + in];
+                }
+                store(to, _mm512_loadu_ps(numbers), Whole());
+                store(to + 16, _mm512_loadu_ps(numbers + 16), Whole());
+            }
+}
+
+// Memory of a thread that is kept from call to call.
+struct Room {
+    std::vector<char> bytes;
+    long taken = 0;
+    void begin(long size) {
+        if ((long)bytes.size() < size + 64) std::vector<char>(size + 64).swap(bytes);
+        taken = -(long)((uintptr_t)bytes.data() % 64) & 63;
+    }
+    template <class T>
+    T* take(long count) {
+        T* place = (T*)(bytes.data() + taken);
+        taken += (count * sizeof(T) + 63) / 64 * 64;
+        return place;
+    }
+};
+
+template <int ACTIVATION, int ORDER, bool ADDED>
+static void forward(const ConvolutionTask& task) {
+    const Task& norm = task.norm;
+    const Shape shape = {task.height, task.width, task.from, task.to};
+    const long rows = norm.rows, channels = task.to, pixels = task.height * task.width;
+    const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
+    const bfloat16* added = (const bfloat16*)norm.added;
+    static thread_local Room room;
+    room.begin(9 * task.from * task.to * 2 + 2 * task.images * channels * 4 + 128);
+    bfloat16* weight = room.take<bfloat16>(9 * task.from * task.to);
+    float* parts = room.take<float>(2 * task.images * channels);
+    bfloat16* z = (bfloat16*)norm.x;
+#pragma omp parallel num_threads(norm.threads)
+    {
+        const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        const Share own = share_of(task.images, thread, threads), blocks = share_of(task.to / 16, thread, threads);
+        for (long b = blocks.begin; b < blocks.end; b++) pack(task, false, b, weight);
+#pragma omp barrier
+        for (long i = own.begin; i < own.end; i++) {
+            convolve(shape, task.x + i * pixels * task.from, weight, z + i * pixels * channels);
+            float* to = parts + 2 * i * channels;
+            moments(z + i * pixels * channels, pixels, channels, to, to + channels);
+        }
+#pragma omp barrier
+        put_together(parts, rows, pixels, channels, share_of(channels, thread, threads), per, norm.running_mean,
+                     norm.running_variance, norm.epsilon, norm.momentum);
+#pragma omp barrier
+        for (long i = own.end - 1; i >= own.begin; i--) {
+            const long place = i * pixels * channels;
+            apply<ACTIVATION, ORDER, ADDED>(z + place, added + place, (bfloat16*)norm.y + place,
+                                            norm.signs ? norm.signs + place / LANES : nullptr, pixels, channels, per);
+        }
+    }
+}
+
+// Add the threads' gradients, [to / 16][column][from][row][16], in order, for one run of sixteen output channels.
+static void gather(const ConvolutionTask& task, long block, const float* gradients, long threads) {
+    const long *strides = task.strides, size = 9 * task.from * task.to;
+    const float* from = gradients + block * 9 * task.from * 16;
+    for (long column = 0; column < 3; column++)
+        for (long c = 0; c < task.from; c++)
+            for (long row = 0; row < 3; row++, from += 16) {
+                __m512 sum = _mm512_loadu_ps(from);
+                for (long t = 1; t < threads; t++) sum = _mm512_add_ps(sum, _mm512_loadu_ps(from + t * size));
+                float numbers[16];
+                _mm512_storeu_ps(numbers, sum);
+                float* to = task.weight_gradient + block * 16 * strides[0] + c * strides[1] + row * strides[2] +
+                            column * strides[3];
+                for (long i = 0; i < 16; i++) to[i * strides[0]] = numbers[i];
+            }
+}
+
+constexpr long SCRATCH_PIXELS = 512;  // of images whose gradients are taken at once: they fit in the second cache
+
+template <int ACTIVATION, bool ADDED>
+static void backward(const ConvolutionTask& task) {
+    const Task& norm = task.norm;
+    const Shape shape = {task.height, task.width, task.from, task.to}, back_shape = {task.height, task.width, task.to,
+                                                                                     task.from};
+    const long rows = norm.rows, channels = task.to, pixels = task.height * task.width;
+    const long size = 9 * task.from * task.to, at_once = std::max(1L, SCRATCH_PIXELS / pixels);
+    const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
+    const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
+    static thread_local Room shared;
+    shared.begin(2 * size + (2 * (task.images + 1) * channels + norm.threads * size) * 4 + 256);
+    bfloat16* weight = shared.take<bfloat16>(size);
+    float* parts = shared.take<float>(2 * (task.images + 1) * channels);
+    float *mean_first = parts + 2 * task.images * channels, *mean_second = mean_first + channels;
+    float* gradients = shared.take<float>(norm.threads * size);
+#pragma omp parallel num_threads(norm.threads)
+    {
+        const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        const Share own = share_of(task.images, thread, threads), ins = share_of(task.from / 16, thread, threads);
+        static thread_local Room room;
+        room.begin((pixels * channels + at_once * (columns_size(shape) + rows_size(shape))) * 2 + 256);
+        bfloat16* z_gradient = room.take<bfloat16>(pixels * channels);
+        Scratch scratch = {at_once, columns_width(shape), pairs_wide(shape),
+                           room.take<bfloat16>(at_once * columns_size(shape)),
+                           room.take<bfloat16>(at_once * rows_size(shape))};
+        float* own_gradient = gradients + thread * size;
+        if (task.x_gradient)
+            for (long b = ins.begin; b < ins.end; b++) pack(task, true, b, weight);
+        if (task.weight_gradient) std::fill(own_gradient, own_gradient + size, 0.0f);
+        for (long i = own.begin; i < own.end; i++) {
+            const long place = i * pixels * channels;
+            float* to = parts + 2 * i * channels;
+            sums<ACTIVATION>(gradient + place, z + place, norm.signs ? norm.signs + place / LANES : nullptr, pixels,
+                             channels, per, to, to + channels);
+        }
+#pragma omp barrier
+        put_together_sums(parts, task.images, rows, channels, share_of(channels, thread, threads), per,
+                          norm.weight_gradient, norm.bias_gradient, mean_first, mean_second);
+#pragma omp barrier
+        long filled = 0;
+        for (long i = own.end - 1; i >= own.begin; i--) {
+            const long place = i * pixels * channels;
+            back<ACTIVATION, ADDED>(gradient + place, z + place, norm.signs ? norm.signs + place / LANES : nullptr,
+                                    z_gradient, (bfloat16*)norm.added_gradient + place, pixels, channels, per,
+                                    mean_first, mean_second);
+            if (task.x_gradient) convolve(back_shape, z_gradient, weight, task.x_gradient + i * pixels * task.from);
+            if (!task.weight_gradient) continue;
+            fill_rows(shape, scratch, z_gradient, filled);
+            fill_columns(shape, scratch, task.x + i * pixels * task.from, filled);
+            if (++filled < at_once && i > own.begin) continue;
+            weight_gradient(shape, scratch, filled, own_gradient);
+            filled = 0;
+        }
+#pragma omp barrier
+        if (task.weight_gradient) {
+            const Share outs = share_of(task.to / 16, thread, threads);
+            for (long b = outs.begin; b < outs.end; b++) gather(task, b, gradients, threads);
+        }
+    }
+}
+
+extern "C" int plusx_convolves(long width) { return convolves(width); }
+
+extern "C" void plusx_convolution_forward(const ConvolutionTask* task) {
+    const Task& norm = task->norm;
+    if (!norm.added)
+        norm.activation ? forward<RELU, ADD_FIRST, false>(*task) : forward<NONE, ADD_FIRST, false>(*task);
+    else if (!norm.activation)
+        forward<NONE, ADD_FIRST, true>(*task);
+    else
+        norm.order == ADD_FIRST ? forward<RELU, ADD_FIRST, true>(*task) : forward<RELU, ADD_LAST, true>(*task);
+}
+
+extern "C" void plusx_convolution_backward(const ConvolutionTask* task) {
+    if (!task->norm.activation)
+        backward<NONE, false>(*task);
+    else
+        task->norm.added_gradient ? backward<RELU, true>(*task) : backward<RELU, false>(*task);
+}

@@ -1,0 +1,197 @@
+// 3x3 convolutions of stride 1, padded by 1, of one channels_last bfloat16 image, channels in multiples of 16.
+//
+// The processor multiplies pairs: 16 sums of two products an instruction. Forwards the pair is two input channels, and
+// one pixel's pair meets the three weights of a kernel row at once, for the three pixels that it reaches; backwards to
+// the weights the pair is two pixels of a row, and a row of the image meets the three rows of gradients around it.
+#pragma once
+#include "lanes.h"
+
+INLINE __m512bh pairs(const bfloat16* x) { return (__m512bh)_mm512_loadu_si512(x); }
+INLINE __m512bh one_pair(const bfloat16* x) {
+    int pair;
+    __builtin_memcpy(&pair, x, 4);
+    return (__m512bh)_mm512_set1_epi32(pair);
+}
+
+struct Shape {
+    long height, width, from, to;  // channels `from` -> channels `to`
+};
+
+// A weight of 9 from to numbers, in the order that `convolve` reads: [to / 16][row][from / 2][column][16][2].
+INLINE long weight_place(const Shape& s, long row, long column, long from, long to) {
+    return ((((to / 16 * 3 + row) * (s.from / 2) + from / 2) * 3 + column) * 16 + to % 16) * 2 + from % 2;
+}
+
+// PIXELS of row h, from pixel w, 16 * BLOCKS channels from `block`; LEFT and RIGHT: the image ends there.
+template <int PIXELS, int BLOCKS, bool LEFT, bool RIGHT>
+INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y, long h, long w,
+                          long block) {
+    __m512 sum[PIXELS][BLOCKS];
+#pragma GCC unroll 16
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 2
+        for (int b = 0; b < BLOCKS; b++) sum[p][b] = _mm512_setzero_ps();
+    const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32;
+    for (long row = h > 0 ? 0 : 1; row < (h + 1 < s.height ? 3 : 2); row++) {
+        const bfloat16* kernel = weight + block * block_size + row * pairs_in * 96;
+        const bfloat16* from = x + ((h + row - 1) * s.width + w) * s.from;
+        for (long pair = 0; pair < pairs_in; pair++, kernel += 96, from += 2) {
+            __m512bh k[BLOCKS][3];
+#pragma GCC unroll 2
+            for (int b = 0; b < BLOCKS; b++)
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) k[b][c] = pairs(kernel + b * block_size + c * 32);
+#pragma GCC unroll 32
+            for (int q = -1; q <= PIXELS; q++) {
+                if ((LEFT && q == -1) || (RIGHT && q == PIXELS)) continue;
+                const __m512bh pixel = one_pair(from + q * s.from);
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) {
+                    const int to = q - c + 1;
+                    if (to < 0 || to >= PIXELS) continue;
+#pragma GCC unroll 2
+                    for (int b = 0; b < BLOCKS; b++) sum[to][b] = _mm512_dpbf16_ps(sum[to][b], pixel, k[b][c]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 2
+        for (int b = 0; b < BLOCKS; b++)
+            store(y + (h * s.width + w + p) * s.to + (block + b) * 16, sum[p][b], Whole());
+}
+
+// What the gradient of the weight reads of some images: one part a thread, in the second cache.
+//
+// columns: [from][image][row][columns_width], a pixel at its place + 1, zeros beside it: pairs of pixels of a channel.
+// rows: [to / 16][image][height + 2][pairs_wide][16][2], zeros above and below: pairs of pixels of sixteen channels.
+struct Scratch {
+    long images, columns_width, pairs_wide;
+    bfloat16 *columns, *rows;
+};
+
+INLINE long columns_width(const Shape& s) { return (s.width + 7) / 8 * 8 + 8; }
+INLINE long pairs_wide(const Shape& s) { return (s.width + 1) / 2; }
+INLINE long columns_size(const Shape& s) { return s.from * s.height * columns_width(s) + 32; }  // an image
+INLINE long rows_size(const Shape& s) { return s.to * (s.height + 2) * pairs_wide(s) * 2; }
+
+// Pixels `place` and `place + 1`, channel by channel: 16 pairs; the second pixel is zero if it is not `there`.
+INLINE __m512i woven(const bfloat16* x, long channels, bool there) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m256i first = _mm256_loadu_si256((const __m256i*)x);
+    const __m256i second = there ? _mm256_loadu_si256((const __m256i*)(x + channels)) : _mm256_setzero_si256();
+    return _mm512_permutexvar_epi16(order, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+}
+
+INLINE void fill_rows(const Shape& s, const Scratch& scratch, const bfloat16* gradient, long image) {
+    const long wide = scratch.pairs_wide * 32, all = (s.height + 2) * wide;
+    for (long block = 0; block < s.to / 16; block++) {
+        bfloat16* to = scratch.rows + (block * scratch.images + image) * all;
+        for (long i = 0; i < wide; i += 32) {
+            _mm512_storeu_si512(to + i, _mm512_setzero_si512());
+            _mm512_storeu_si512(to + all - wide + i, _mm512_setzero_si512());
+        }
+        to += wide;
+        for (long h = 0; h < s.height; h++)
+            for (long w = 0; w < s.width; w += 2, to += 32)
+                _mm512_storeu_si512(to, woven(gradient + (h * s.width + w) * s.to + block * 16, s.to, w + 1 < s.width));
+    }
+}
+
+INLINE void fill_columns(const Shape& s, const Scratch& scratch, const bfloat16* x, long image) {
+    const long plane = s.height * scratch.columns_width, channel = scratch.images * plane;
+    for (long c = 0; c < s.from; c += 16)
+        for (long h = 0; h < s.height; h++) {
+            bfloat16* to = scratch.columns + c * channel + image * plane + h * scratch.columns_width;
+            for (int i = 0; i < 16; i++) to[i * channel] = 0;
+            for (long w = 0; w < s.width; w += 8) {
+                const bfloat16* from = x + (h * s.width + w) * s.from + c;
+                __m512i p[4];
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++)
+                    p[i] = w + 2 * i < s.width ? woven(from + 2 * i * s.from, s.from, w + 2 * i + 1 < s.width)
+                                               : _mm512_setzero_si512();
+                const __m512i a = _mm512_unpacklo_epi32(p[0], p[1]), b = _mm512_unpackhi_epi32(p[0], p[1]);
+                const __m512i d = _mm512_unpacklo_epi32(p[2], p[3]), e = _mm512_unpackhi_epi32(p[2], p[3]);
+                const __m512i turned[4] = {_mm512_unpacklo_epi64(a, d), _mm512_unpackhi_epi64(a, d),
+                                           _mm512_unpacklo_epi64(b, e), _mm512_unpackhi_epi64(b, e)};
+#pragma GCC unroll 4
+                for (int i = 0; i < 4; i++) {
+                    bfloat16* here = to + i * channel + w + 1;
+                    _mm_storeu_si128((__m128i*)here, _mm512_castsi512_si128(turned[i]));
+                    _mm_storeu_si128((__m128i*)(here + 4 * channel), _mm512_extracti32x4_epi32(turned[i], 1));
+                    _mm_storeu_si128((__m128i*)(here + 8 * channel), _mm512_extracti32x4_epi32(turned[i], 2));
+                    _mm_storeu_si128((__m128i*)(here + 12 * channel), _mm512_extracti32x4_epi32(turned[i], 3));
+                }
+            }
+            const long last = (s.width + 7) / 8 * 8 + 1;
+            for (int i = 0; i < 16; i++) to[i * channel + last] = 0;
+        }
+}
+
+// Add to the gradient of the weight, [to / 16][column][from][row][16], what the first `images` in the scratch give.
+INLINE void weight_gradient(const Shape& s, const Scratch& scratch, long images, float* gradient) {
+    const long plane = s.height * scratch.columns_width, channel = scratch.images * plane;
+    const long wide = scratch.pairs_wide * 32, all = (s.height + 2) * wide;
+    for (long block = 0; block < s.to / 16; block++)
+        for (long c = 0; c < s.from; c += 8)
+            for (long column = 0; column < 3; column++) {
+                __m512 sum[8][3];
+                float* to = gradient + ((block * 3 + column) * s.from + c) * 48;
+#pragma GCC unroll 24
+                for (int i = 0; i < 24; i++) sum[i / 3][i % 3] = _mm512_loadu_ps(to + 16 * i);
+                for (long image = 0; image < images; image++) {
+                    const bfloat16* x = scratch.columns + c * channel + image * plane + column;
+                    const bfloat16* g = scratch.rows + (block * scratch.images + image) * all;
+                    for (long h = 0; h < s.height; h++, x += scratch.columns_width, g += wide)
+                        for (long pair = 0; pair < scratch.pairs_wide; pair++) {
+                            // Row h of the image meets the gradients of the rows h + 1, h and h - 1.
+                            const __m512bh below = pairs(g + 2 * wide + pair * 32), here = pairs(g + wide + pair * 32);
+                            const __m512bh above = pairs(g + pair * 32);
+#pragma GCC unroll 8
+                            for (int i = 0; i < 8; i++) {
+                                const __m512bh two = one_pair(x + i * channel + 2 * pair);
+                                sum[i][0] = _mm512_dpbf16_ps(sum[i][0], below, two);
+                                sum[i][1] = _mm512_dpbf16_ps(sum[i][1], here, two);
+                                sum[i][2] = _mm512_dpbf16_ps(sum[i][2], above, two);
+                            }
+                        }
+                }
+#pragma GCC unroll 24
+                for (int i = 0; i < 24; i++) _mm512_storeu_ps(to + 16 * i, sum[i / 3][i % 3]);
+            }
+}
+
+// One image, in tiles of PIXELS that divide its width.
+template <int PIXELS, int BLOCKS>
+static void convolve_in(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+    const long last = s.width - PIXELS;
+    for (long block = 0; block < s.to / 16; block += BLOCKS)
+        for (long h = 0; h < s.height; h++) {
+            if (last == 0) {
+                convolve_tile<PIXELS, BLOCKS, true, true>(s, x, weight, y, h, 0, block);
+                continue;
+            }
+            convolve_tile<PIXELS, BLOCKS, true, false>(s, x, weight, y, h, 0, block);
+            for (long w = PIXELS; w < last; w += PIXELS)
+                convolve_tile<PIXELS, BLOCKS, false, false>(s, x, weight, y, h, w, block);
+            convolve_tile<PIXELS, BLOCKS, false, true>(s, x, weight, y, h, last, block);
+        }
+}
+
+// Whether the width is one that `convolve` knows.
+INLINE bool convolves(long width) { return width % 16 == 0 || width % 14 == 0 || width == 8 || width == 7; }
+
+INLINE void convolve(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+    const bool even = s.to % 32 == 0;
+    if (s.width % 16 == 0)
+        convolve_in<16, 1>(s, x, weight, y);
+    else if (s.width % 14 == 0)
+        convolve_in<14, 1>(s, x, weight, y);
+    else if (s.width == 8)
+        even ? convolve_in<8, 2>(s, x, weight, y) : convolve_in<8, 1>(s, x, weight, y);
+    else
+        even ? convolve_in<7, 2>(s, x, weight, y) : convolve_in<7, 1>(s, x, weight, y);
+}
