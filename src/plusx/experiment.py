@@ -33,8 +33,8 @@ from plusx.run_report import logged
 from plusx.run_state import check_same_data, read_state, space_needed
 from plusx.sitting import Sitting, save, train_on
 from plusx.start import Start, architecture_for, put_into, seen_before
-from plusx.training.distillation import Teacher
 from plusx.storage import expect_space
+from plusx.training.distillation import Teacher
 from plusx.training.progress import Progress
 from plusx.weights.read import read_weights
 
