@@ -7,8 +7,8 @@ loss or a gradient is not a finite number: the weights stay as they are, and wha
 Shape letters: B samples, C channels, H height, W width.
 """
 
-import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -88,8 +88,7 @@ class Stepping:
         progress.freezing.begin_step(head_alone=head_alone)
         for copy, buffer in zip(self._copies, self._buffers, strict=True):
             copy.copy_(buffer)
-        images, targets = self._placed(batch)
-        sums = self._gradients(images, targets)
+        images, sums = self._gradients(batch)
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         loss = sums["loss"] / len(images)
@@ -110,18 +109,22 @@ class Stepping:
         progress.count(len(images), sums)
 
     def _placed(self, batch: Batch) -> tuple[Tensor, Any]:
-        """Return images and targets on the device, mixed and taught as the recipe says."""
+        """Return images and targets on the device, mixed as the recipe says."""
         images, targets = self.device.place_images(batch.images), batch.targets.to(self.device.name, non_blocking=True)
         place = {"seed": self.seed, "epoch": self.progress.epoch, "step": self.progress.step_in_epoch}
-        images, targets = mixed(images, targets, self.task, self.recipe, **place)
-        return images, self.teach(images, targets) if self.teach else targets
+        return mixed(images, targets, self.task, self.recipe, **place)
 
-    def _gradients(self, images: Tensor, targets: Any) -> dict[str, Tensor]:  # noqa: ANN401 - the task's
-        """Compute the mean gradient over a batch, in as many parts as the memory demands; return sums over samples."""
-        progress = self.progress
+    def _gradients(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the mean gradient over a batch, in as many parts as the memory demands.
+
+        Returns:
+            The images as they were trained on, and sums over the samples.
+        """
+        progress, size = self.progress, len(batch.images)
         while True:
             try:
-                return self._in_parts(images, targets, progress.micro_batches)
+                images, targets = self._placed(batch)
+                return images, self._in_parts(images, targets, progress.micro_batches)
             except (RuntimeError, MemoryError) as error:
                 if not lacks_memory(error):
                     raise
@@ -129,23 +132,24 @@ class Stepping:
             # Outside the except block, so that the failed attempt's tensors are free by now.
             self._undo()
             progress.restore_random_state()
-            if progress.micro_batches * 2 > len(images) // 2:
+            if progress.micro_batches * 2 > size // 2:
                 raise TooLarge(
-                    f"the memory is not enough for a step, even in parts of {len(images) // progress.micro_batches} "
+                    f"the memory is not enough for a step, even in parts of {max(2, size // progress.micro_batches)} "
                     f"images ({reason}); use a smaller --batch-size, --image-size or --model"
                 )
             progress.micro_batches *= 2
             progress.incidents.append(
-                f"step {progress.step + 1}: the memory is not enough for a batch of {len(images)}, so each batch is "
+                f"step {progress.step + 1}: the memory is not enough for a batch of {size}, so each batch is "
                 f"computed in {progress.micro_batches} parts from now on; batch normalization uses the statistics of a "
                 "part, everything else is as before"
             )
 
     def _in_parts(self, images: Tensor, targets: Any, parts: int) -> dict[str, Tensor]:  # noqa: ANN401
         sums: dict[str, Tensor] = {}
-        size = math.ceil(len(images) / parts)
-        for first in range(0, len(images), size):
-            part, wanted = images[first : first + size], targets[first : first + size]
+        for place in part_places(len(images), parts):
+            part, wanted = images[place], targets[place]
+            if self.teach:
+                wanted = self.teach(part, wanted)
             answer = self.answer if len(part) == self.recipe.batch_size else self.progress.network
             with self.device.autocast():
                 outputs = answer(part)
@@ -168,6 +172,18 @@ class Stepping:
         if not torch.isfinite(images).all():
             return f"images that are not finite numbers came {place}"
         return f"the loss became {loss.item():.3g} and the gradients' norm {norm.item():.3g} {place}"
+
+
+def part_places(samples: int, parts: int) -> list[slice]:
+    """Divide a batch into parts whose sizes differ by one at most, and of two samples at least: batch norms need two.
+
+    Args:
+        samples: Of the batch, two or more.
+        parts: How many there are, if the batch is large enough.
+    """
+    parts = min(parts, max(1, samples // 2))
+    edges = [samples * number // parts for number in range(parts + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 def lacks_memory(error: BaseException) -> bool:
