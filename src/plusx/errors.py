@@ -5,6 +5,8 @@ PlusxError            1  anything below
 ├── DataError         3  data that cannot be trained on, evaluated or predicted
 ├── CheckpointError   4  a checkpoint or a run's state that cannot be loaded
 ├── StorageError      5  a disk or a folder that cannot be written
+├── LostRank          1  another process of a distributed run that is gone
+├── Told                 what another process of a distributed run says, and this one does not
 └── Stopped    128 + n  a run that saved its state and left after signal n (130 Ctrl-C, 143 SIGTERM)
 
 Every message is one sentence or two: what was found, what was expected, and the fix.
@@ -46,6 +48,19 @@ class StorageError(PlusxError):
     """A disk is full, or a folder cannot be written."""
 
     exit_code: int = 5
+
+
+class LostRank(PlusxError):
+    """Another process of a distributed run is gone."""
+
+
+class Told(PlusxError):
+    """A distributed run ends, and another of its processes says why; this one is silent."""
+
+    def __init__(self, exit_code: int) -> None:
+        """Keep the exit code of the error that is not told."""
+        super().__init__("another process of this run says why it ends")
+        self.exit_code = exit_code
 
 
 class Stopped(PlusxError):

@@ -1,0 +1,261 @@
+"""The ranks of a distributed run: how they meet, what they tell each other, and how one that fails ends all.
+
+torchrun starts the ranks; `joined` lets them meet. Without torchrun there is one rank, nothing is set up, and every
+function here gives back what it was given. Tensors travel by nccl between GPUs and by gloo between CPUs; what is not a
+tensor, and what decides anything, always by gloo, which waits for no GPU.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+from plusx import launch
+from plusx.errors import LostRank, PlusxError, Stopped, Told
+from plusx.launch import Place
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=4)
+"""How long ranks wait for one that downloads or looks at the data; one that is gone is noticed at once."""
+BUCKET = 2**23
+"""Numbers that are sent at once: 32 MiB of float32."""
+
+
+@dataclass
+class Meeting:
+    """Where the ranks have met.
+
+    Attributes:
+        place: This rank's place.
+        store: What all ranks can write to and read from, even when one of them is gone.
+        machine: The ranks of this machine; None for all.
+        leader: The first rank of this machine.
+    """
+
+    place: Place
+    store: Any
+    machine: Any
+    leader: int
+
+
+_meetings: list[Meeting] = []  # one at most: torch's own process group is one for the whole process, too
+
+
+def count() -> int:
+    """Return how many ranks there are."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def rank() -> int:
+    """Return which of them this is, from 0."""
+    return distributed.get_rank() if _together() else 0
+
+
+def is_first() -> bool:
+    """Whether this rank is the one that writes."""
+    return rank() == 0
+
+
+@contextmanager
+def joined(device: str = "auto") -> Generator[None]:
+    """Meet the other ranks inside the block, if torchrun started this process and they have not met yet.
+
+    Args:
+        device: As it is asked for: with "cpu" the ranks need no GPU of their own.
+
+    Raises:
+        Told: The block failed here, and another rank says why.
+        PlusxError: The ranks cannot meet.
+    """
+    place = launch.place()
+    if place is None or distributed.is_initialized():
+        yield
+        return
+    meeting = _meet(place, gpus=device != "cpu" and torch.cuda.is_available())
+    _meetings.append(meeting)
+    try:
+        yield
+        distributed.destroy_process_group()
+    except Exception as error:
+        if not _speaks(meeting, error):
+            raise Told(getattr(error, "exit_code", 1)) from error
+        raise
+    finally:
+        _meetings.remove(meeting)
+
+
+def largest(*numbers: float) -> list[float]:
+    """Return, for each number, the largest that any rank gives."""
+    if count() == 1:
+        return list(numbers)
+    found = torch.tensor(numbers, dtype=torch.float64)
+    _carry(lambda: distributed.all_reduce(found, distributed.ReduceOp.MAX))
+    return found.tolist()
+
+
+def gathered(value: T) -> list[T]:
+    """Return what each rank gives, in their order."""
+    if count() == 1:
+        return [value]
+    found: list[Any] = [None] * count()
+    _carry(lambda: distributed.all_gather_object(found, value))
+    return found
+
+
+def from_first(value: T) -> T:
+    """Return what the first rank gives."""
+    if count() == 1:
+        return value
+    found: list[Any] = [value if is_first() else None]
+    _carry(lambda: distributed.broadcast_object_list(found, src=0))
+    return found[0]
+
+
+def once_a_machine(work: Generator[Any, None, T]) -> Generator[Any, None, T]:
+    """Do some work on the first rank of each machine, and give its result to the machine's others."""
+    if count() == 1:
+        return (yield from work)
+    meeting = _meetings[-1]
+    leads = rank() == meeting.leader
+    if not leads:
+        work.close()
+    found: list[Any] = [(yield from work) if leads else None]
+    if meeting.place.local_ranks > 1:
+        _carry(lambda: distributed.broadcast_object_list(found, src=meeting.leader, group=meeting.machine))
+    return found[0]
+
+
+def gathered_rows(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Join all ranks' rows, in the order of the ranks.
+
+    Args:
+        rows: (counts[rank], *) this rank's, on the CPU.
+        counts: How many rows each rank has.
+    """
+    if count() == 1:
+        return rows
+    longest = max(counts)
+    padded = rows.new_zeros((longest, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    found = [torch.empty_like(padded) for _ in counts]
+    _carry(lambda: distributed.all_gather(found, padded))
+    return torch.cat([part[:size] for part, size in zip(found, counts, strict=True)])
+
+
+def sum_up(tensors: Iterable[Tensor]) -> None:
+    """Replace tensors by their sums over the ranks, in place; all ranks then hold the same bits.
+
+    They are sent many at a time, in the order given, which is the same for the same tensors: with three or more ranks
+    the order of a sum decides its bits.
+    """
+    tensors = list(tensors)
+    if count() == 1 or not tensors:
+        return
+    under_way: list[tuple[list[Tensor], Tensor, Any]] = []
+    for bucket in _buckets(tensors):
+        flat = torch.cat([one.detach().reshape(-1) for one in bucket])
+        under_way.append((bucket, flat, _carry(lambda flat=flat: distributed.all_reduce(flat, async_op=True))))
+    for bucket, flat, work in under_way:
+        _carry(work.wait)
+        first = 0
+        for one in bucket:
+            one.detach().copy_(flat[first : first + one.numel()].view(one.shape))
+            first += one.numel()
+
+
+def all_gathered(tensor: Tensor) -> Tensor:
+    """Stack all ranks' tensors of one shape: (*) -> (ranks, *)."""
+    found = [torch.empty_like(tensor) for _ in range(count())]
+    _carry(lambda: distributed.all_gather(found, tensor.contiguous()))
+    return torch.stack(found)
+
+
+def share(network: nn.Module) -> None:
+    """Give every rank the first one's weights and statistics."""
+    if count() == 1:
+        return
+    for tensor in (*network.parameters(), *network.buffers()):
+        sent = tensor.detach().contiguous()
+        _carry(lambda sent=sent: distributed.broadcast(sent, src=0))
+        tensor.detach().copy_(sent)
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Put neighbors of one kind together, as many as are sent at once."""
+    found: list[list[Tensor]] = []
+    size = 0
+    for one in tensors:
+        fits = found and size + one.numel() <= BUCKET and (one.dtype, one.device) == (
+            found[-1][0].dtype,
+            found[-1][0].device,
+        )  # fmt: skip
+        if not fits:
+            found.append([])
+            size = 0
+        found[-1].append(one)
+        size += one.numel()
+    return found
+
+
+def _meet(place: Place, *, gpus: bool) -> Meeting:
+    host, port = place.address
+    serves = place.rank == 0 and not place.served
+    try:
+        store = TCPStore(host, port, None, serves, PATIENCE, wait_for_workers=False, multi_tenant=True)
+        store = PrefixStore(f"plusx/{place.attempt}", store)
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if gpus else "gloo",
+            store=store, rank=place.rank, world_size=place.ranks, timeout=PATIENCE,
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PlusxError(
+            f"the {place.ranks} processes of this run cannot meet at {host}:{port}: {reason}; where a machine has "
+            "several networks, name the one to use with GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
+        ) from error
+    machines = gathered(place.machine)
+    members = {machine: [one for one, at in enumerate(machines) if at == machine] for machine in sorted(set(machines))}
+    groups = {machine: distributed.new_group(of, PATIENCE, "gloo") for machine, of in members.items()}
+    return Meeting(place, store, groups[place.machine], members[place.machine][0])
+
+
+def _carry(exchange: Callable[[], T]) -> T:
+    """Do what all ranks do together; that another one is gone becomes an error that says so."""
+    try:
+        return exchange()
+    except RuntimeError as error:
+        raise LostRank(_why(" ".join(str(error).split())[:120])) from error
+
+
+def _why(seen: str) -> str:
+    """Say why a rank is gone: in its own words, if it had time for some."""
+    store = _meetings[-1].store if _meetings else None
+    if store is not None and store.check(["failure"]):
+        return store.get("failure").decode("utf-8")
+    return (
+        f"another process of this run is gone without a word: killed, out of memory, or its machine is down ({seen}); "
+        "torchrun --max-restarts 3 starts all of them again, and plusx resume goes on from the state last saved"
+    )
+
+
+def _speaks(meeting: Meeting, error: Exception) -> bool:
+    """Whether it falls to this rank to say why the run ends: to the first that fails, so that it is said once."""
+    if isinstance(error, Stopped):
+        return meeting.place.rank == 0
+    try:
+        if not isinstance(error, LostRank):
+            words = str(error) if isinstance(error, PlusxError) else f"{type(error).__name__}: {error}"
+            meeting.store.set("failure", f"rank {meeting.place.rank}: {words}")
+        return meeting.store.add("failures", 1) == 1
+    except RuntimeError:  # the store is gone, too
+        return True
