@@ -1,8 +1,10 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from plusx.random_streams import GOLDEN, mixed, order, uniform
+from plusx.random_streams import GOLDEN, mixed, of_step, order, uniform
 
 
 def test_the_finalizer_is_that_of_splitmix64():
@@ -110,3 +112,17 @@ def test_a_copy_has_draws_of_its_own_and_the_first_has_those_of_the_sample():
     assert np.array_equal(found[:1], uniform(5, 6, samples[:1], 40))
     assert np.array_equal(found[1], uniform(5, 6, samples[:1], 40, np.array([1]))[0])
     assert np.unique(found).size == found.size, "no draw of one copy is one of another"
+
+
+def test_what_is_drawn_for_a_step_depends_on_seed_epoch_and_step_and_not_on_the_past():
+    drawn = {place: of_step(*place).random(3).tolist() for place in product((0, 7, -1), (0, 5), (0, 9))}
+    assert len({tuple(numbers) for numbers in drawn.values()}) == len(drawn)
+    assert of_step(7, 5, 9).random(3).tolist() == drawn[7, 5, 9]
+
+
+def test_a_steps_draws_are_not_those_of_the_epochs_order():
+    """Both come from one generator: its counter tells them apart, however many numbers the order takes."""
+    key = np.array([7, 5], dtype=np.uint64)
+    order = np.random.Generator(np.random.Philox(key=key)).integers(2**63, size=100_000)
+    steps = np.concatenate([of_step(7, 5, step).integers(2**63, size=100) for step in range(100)])
+    assert not set(order.tolist()) & set(steps.tolist())

@@ -3,12 +3,14 @@ import math
 import pytest
 import tiny
 import torch
+from timm.loss import BinaryCrossEntropy
 
 from plusx.errors import DataError, UsageError
 from plusx.network.architectures import ARCHITECTURES
 from plusx.network.backbone import Backbone
 from plusx.tasks import TASKS
 from plusx.tasks.classification import Classification, ClassificationHead
+from plusx.tasks.task import Taught
 
 
 def test_the_head_is_the_mean_of_the_last_feature_map_and_one_linear_layer():
@@ -112,3 +114,70 @@ def test_label_smoothing_is_a_share(share):
 
 def test_every_task_is_found_under_its_kind():
     assert all(task.kind == name for name, task in TASKS.items())
+
+
+FOUR = ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy_is_timms(smoothing, threshold):
+    task = Classification(FOUR, label_smoothing=smoothing, loss="binary_cross_entropy", binary_threshold=threshold)
+    outputs, targets = torch.randn(6, 4), torch.tensor([0, 3, 1, 2, 2, 0])
+    theirs = BinaryCrossEntropy(smoothing=smoothing, target_threshold=threshold or None)
+    losses = task.losses(outputs, targets)
+    assert list(losses) == ["binary_cross_entropy"]
+    torch.testing.assert_close(losses["binary_cross_entropy"], theirs(outputs, targets))
+
+
+def test_binary_cross_entropy_of_blended_targets_counts_what_is_above_the_threshold_as_there():
+    """timm smooths the targets before it blends them, so that with both the order plays no part: it is linear."""
+    outputs = torch.randn(2, 4)
+    shares = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.0, 0.9, 0.1, 0.0]])
+    soft = Classification(FOUR, loss="binary_cross_entropy").losses(outputs, shares)
+    hard = Classification(FOUR, loss="binary_cross_entropy", binary_threshold=0.2).losses(outputs, shares)
+    torch.testing.assert_close(soft["binary_cross_entropy"], BinaryCrossEntropy(smoothing=0.0)(outputs, shares))
+    there = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+    sure, odds = outputs.sigmoid().log(), (-outputs).sigmoid().log()
+    torch.testing.assert_close(hard["binary_cross_entropy"], -(there * sure + (1 - there) * odds).mean())
+
+
+def test_smoothing_and_blending_give_the_same_in_either_order():
+    """torch smooths within its cross-entropy; what is blended from smoothed targets is the same."""
+    task = Classification(FOUR, label_smoothing=0.1)
+    outputs, one, other = torch.randn(3, 4), torch.tensor([0, 1, 2]), torch.tensor([3, 1, 0])
+    blended = task.blended(one, other, 0.3)
+    smooth = 0.9 * torch.lerp(torch.eye(4)[other], torch.eye(4)[one], 0.3) + 0.1 / 4
+    expected = -(smooth * outputs.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(task.losses(outputs, blended)["cross_entropy"], expected)
+
+
+def test_blended_targets_are_shares_of_the_classes():
+    task = Classification(FOUR)
+    once = task.blended(torch.tensor([0, 1]), torch.tensor([2, 1]), 0.75)
+    torch.testing.assert_close(once, torch.tensor([[0.75, 0.0, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0]]))
+    twice = task.blended(once, torch.tensor([3, 3]), 0.5)
+    torch.testing.assert_close(twice[0], torch.tensor([0.375, 0.0, 0.125, 0.5]))
+
+
+def test_of_blended_targets_the_larger_share_is_what_is_right():
+    shares = torch.tensor([[0.4, 0.6, 0.0], [0.8, 0.2, 0.0], [0.0, 0.3, 0.7]])
+    outputs = torch.tensor([[0.0, 2.0, 1.0], [0.0, 2.0, 1.0], [0.0, 1.0, 2.0]])
+    assert tiny.TASK.measures(outputs, shares)["accuracy"].item() == pytest.approx(2 / 3)
+    taught = Taught(shares, torch.zeros(3, 3))
+    assert tiny.TASK.measures(outputs, taught)["accuracy"].item() == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"loss": "binary"}, "binary_cross_entropy"),
+        ({"binary_threshold": 1.0}, "binary_threshold is 1.0"),
+        ({"teacher_share": 0.0}, "teacher_share is 0.0, but must be above 0"),
+        ({"teacher_share": 1.1}, "teacher_share"),
+        ({"teacher_temperature": 0.0}, "teacher_temperature is 0.0, but must be above 0"),
+    ],
+)
+def test_every_field_of_a_classification_is_checked(changes, words):
+    with pytest.raises(UsageError, match=words):
+        Classification(FOUR, **changes)

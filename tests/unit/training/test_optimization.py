@@ -7,7 +7,9 @@ import tiny
 import torch
 from torch import nn
 
+from plusx.errors import UsageError
 from plusx.training.averaging import WeightAverage
+from plusx.training.loop import train
 from plusx.training.optimization import learning_rate, optimizer_for, parameter_groups
 from plusx.training.recipe import Recipe
 
@@ -222,3 +224,60 @@ def test_a_recipe_changes_in_one_field_only():
         field.name for field in dataclasses.fields(Recipe) if getattr(before, field.name) != getattr(after, field.name)
     }
     assert different == {"learning_rate"}
+
+
+def norm_biases(network):
+    return {id(one.bias) for one in network.modules() if isinstance(one, nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize("decays", [False, True])
+def test_the_norms_biases_have_a_rate_of_their_own_and_as_much_less_decay(decays):
+    made = tiny.network()
+    groups = parameter_groups(made, Recipe(weight_decay=0.02, bias_rate=64.0, decay_norm_and_bias=decays))
+    quick = [group for group in groups if group["factor"] != 1]
+    assert [group["factor"] for group in quick] == [64.0]
+    assert {id(one) for group in quick for one in group["params"]} == norm_biases(made)
+    assert quick[0]["weight_decay"] == pytest.approx(0.02 / 64 if decays else 0.0)
+    assert sum(len(group["params"]) for group in groups) == len(list(made.parameters()))
+
+
+def test_with_rates_from_stage_to_stage_the_norms_biases_multiply_them():
+    made = tiny.network()
+    groups = parameter_groups(made, Recipe(bias_rate=8.0, rate_decay=0.5))
+    factors = {id(one): group["factor"] for group in groups for one in group["params"]}
+    assert factors[id(made.backbone.stem.norm.bias)] == 8 * 0.5**3
+    assert factors[id(made.backbone.stem.norm.weight)] == 0.5**3
+    assert factors[id(made.head.linear.bias)] == 1
+
+
+def test_a_step_moves_the_norms_biases_so_many_times_farther():
+    moved = {}
+    for rate in (1.0, 16.0):
+        made = tiny.network()
+        recipe = Recipe(bias_rate=rate, learning_rate=0.01, momentum=0.0, weight_decay=0.0, schedule="constant")
+        before = {name: one.detach().clone() for name, one in made.named_parameters()}
+        next(train(made, tiny.TASK, tiny.batches(), recipe))
+        moved[rate] = {name: before[name] - one.detach() for name, one in made.named_parameters()}
+    for name, step in moved[1.0].items():
+        times = 16 if ".norm" in name and name.endswith("bias") else 1
+        torch.testing.assert_close(moved[16.0][name], times * step, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bias_rate": 0.0}, "bias_rate is 0.0, but must be above 0"),
+        ({"lookahead_steps": -1}, "lookahead_steps is -1, but must be 0 or more"),
+        ({"mixup": -0.1}, "mixup"),
+        ({"cutmix": -0.1}, "cutmix"),
+        ({"exact_statistics": -1}, "exact_statistics"),
+        ({"repeats": 0}, "repeats is 0, but must be a whole number of at least 1"),
+        ({"first_size": 0.0}, "first_size is 0.0, but must be above 0 and at most 1"),
+        ({"growing": 1.5}, "growing"),
+        ({"keep": "lats"}, "did you mean 'last'"),
+        ({"not_finite": "rolback"}, "did you mean 'rollback'"),
+    ],
+)
+def test_the_ingredients_of_a_recipe_are_checked(changes, words):
+    with pytest.raises(UsageError, match=words):
+        Recipe(**changes)
