@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plusx.errors import UsageError
+from plusx.kernels import subsampling
 from plusx.network import layers
 from plusx.network.normalized import normalized
 from plusx.network.parts import Parts, Shortcut
@@ -32,11 +33,14 @@ class ZeroPad(nn.Module):
                 f"a zero_pad shortcut (option A) cannot go from {channels_in} to {channels_out} channels; "
                 "use projection (option B) where a stage is narrower than the one before it"
             )
+        self.stride, self.added = stride, (added // 2, added - added // 2)
         self.subsample = parts.axes.subsample(stride)
-        self.padding = (*(0, 0) * parts.axes.dims, added // 2, added - added // 2)
+        self.padding = (*(0, 0) * parts.axes.dims, *self.added)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, channels_out, */stride)."""
+        if self.training and subsampling.fits(x):
+            return subsampling.subsample_and_pad(x, self.stride, *self.added)
         return functional.pad(self.subsample(x), self.padding)
 
 
