@@ -20,7 +20,7 @@ from plusx.data.cache import Cache
 from plusx.data.dataset import Sample
 from plusx.data.in_order import in_order
 from plusx.data.reading import Input, Reading, readable
-from plusx.data.steps import Step, evaluation_steps, share, step_sizes, training_steps
+from plusx.data.steps import LEAST, Step, evaluation_part, evaluation_steps, step_sizes, training_steps
 from plusx.data.workers import Workers
 from plusx.errors import DataError, UsageError
 from plusx.events import Advanced, Event, result_of
@@ -103,7 +103,7 @@ class Batches:
 
         Raises:
             DataError: All samples are arrays of one shape, and the first cannot be read.
-            UsageError: Training gives some rank no sample, or repeats is below one.
+            UsageError: Training gives some rank fewer than two samples, or repeats is below one.
         """
         self.samples = tuple(samples)
         self.input = input
@@ -113,7 +113,8 @@ class Batches:
         self.training = training
         self.workers = workers
         self.rank, self.ranks, self.repeats, self.sizes = rank, ranks, repeats, sizes
-        self.part = range(len(self.samples)) if training else share(len(self.samples), rank, ranks)
+        whole = range(len(self.samples))
+        self.part = whole if training else evaluation_part(len(whole), batch_size, rank, ranks)
         self.shape = shape or self._shape_of_arrays()
         self.memory_limit = memory_limit
         self.in_memory = self.shape is not None and len(self.samples) * math.prod(self.shape) <= memory_limit
@@ -123,10 +124,10 @@ class Batches:
         self._held: tuple[Input, Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]] | None = None
         if repeats < 1:
             raise UsageError(f"repeats is {repeats}, but must be 1 or more")
-        if training and 0 < min(batch_size, len(self.samples)) < ranks:
+        if training and ranks > 1 and 0 < min(batch_size, len(self.samples)) < LEAST * ranks:
             raise UsageError(
-                f"a step of {min(batch_size, len(self.samples))} samples leaves some of {ranks} ranks without any; "
-                "use a larger --batch-size, or fewer processes"
+                f"a step of {min(batch_size, len(self.samples))} samples leaves some of {ranks} ranks fewer than "
+                f"{LEAST}; use a larger --batch-size, or fewer processes"
             )
 
     def __len__(self) -> int:

@@ -37,6 +37,25 @@ def share(count: int, rank: int, ranks: int) -> range:
     return range(first, first + each + (rank < more))
 
 
+def step_part(size: int, rank: int, ranks: int) -> range:
+    """Return a rank's contiguous part of a training step of `size` samples.
+
+    It begins at an even place, so that neighbors, which mixing makes pairs of, stay together; an odd one out goes to
+    the last rank.
+    """
+    pairs = share(size // 2, rank, ranks)
+    return range(2 * pairs.start, size if rank == ranks - 1 else 2 * pairs.stop)
+
+
+def evaluation_part(count: int, batch_size: int, rank: int, ranks: int) -> range:
+    """Return a rank's contiguous part of `count` samples to be evaluated, in whole batches.
+
+    The batches are those of one process, whatever the number of ranks, and so are the bits of the answers.
+    """
+    batches = share(math.ceil(count / batch_size), rank, ranks)
+    return range(min(batches.start * batch_size, count), min(batches.stop * batch_size, count))
+
+
 def step_sizes(count: int, batch_size: int, ranks: int = 1) -> list[int]:
     """Return how many samples each training step has, over all ranks.
 
@@ -68,7 +87,7 @@ def training_steps(
     for size in step_sizes(len(order), batch_size, ranks):
         different = math.ceil(size / repeats)
         places = np.arange(size)
-        own = share(size, rank, ranks)
+        own = step_part(size, rank, ranks)
         mine = places[own.start : own.stop]
         steps.append(Step(order[first + mine % different], mine // different, size))
         first += different
