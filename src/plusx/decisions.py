@@ -15,9 +15,13 @@ from plusx.network.backbone import strides_of
 from plusx.plan import NOT_OPTIONS, PARTS, Plan
 from plusx.preparation import Prepared, overfitting
 from plusx.request import Request, resolve
+from plusx.training.sizes import side
 from plusx.weights.trained import Weights
 
-NO_AUGMENTATION = {"flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none"}
+NO_AUGMENTATION = {
+    "flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none", "mixup": 0.0,
+    "cutmix": 0.0, "repeats": 1, "first_size": 1.0,
+}  # fmt: skip
 
 
 def decide(
@@ -45,7 +49,7 @@ def decide(
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
     if plan.run.precision == "bfloat16" and device.kind == "cpu" and halves_single_pixels(plan):
         why = (
-            f"{plan.architecture.name} halves maps of a single pixel on {plan.input.height}x{plan.input.width} images; "
+            f"{plan.architecture.name} halves maps of a single pixel on {'x'.join(map(str, first_size(plan)))} images; "
             "torch's bfloat16 gradients are wrong there on a CPU"
         )
         if asked.run.precision != "auto":
@@ -94,14 +98,19 @@ def without_choice(plan: Plan, prepared: Prepared) -> Plan:
 
 
 def refuse_small(plan: Plan) -> None:
-    """Check that the network can take images of this size.
+    """Check that the network can take images of this size, and of those that training begins with.
 
     Raises:
         UsageError: They are too small; the least side is named.
     """
-    look, architecture = plan.input, plan.architecture
-    if takes(architecture, look.height, look.width):
+    look, architecture, first = plan.input, plan.architecture, first_size(plan)
+    if takes(architecture, *first):
         return
+    if takes(architecture, look.height, look.width):
+        raise UsageError(
+            f"training begins with images of {first[0]}x{first[1]} pixels (first_size {plan.recipe.first_size:g}), too "
+            f"small for {architecture.name}; use a larger --first-size, or 1 for none"
+        )
     low, high = min(look.height, look.width), max(look.height, look.width, architecture.image_size)
     while high - low > 1:
         middle = (low + high) // 2
@@ -110,6 +119,11 @@ def refuse_small(plan: Plan) -> None:
         f"images of {look.height}x{look.width} pixels are too small for {architecture.name}, which halves them until "
         f"nothing is left; it needs at least {high}x{high}: use --image-size {high} or another --model"
     )
+
+
+def first_size(plan: Plan) -> tuple[int, int]:
+    """Return the height and width of the first epoch's images, the smallest of all."""
+    return side(plan.recipe, 0, plan.input.height, plan.input.width)
 
 
 def takes(architecture: Architecture, height: int, width: int) -> bool:
@@ -128,7 +142,7 @@ def halves_single_pixels(plan: Plan) -> bool:
     map, in bfloat16 and channels_last, depends on memory that nobody wrote, and can be infinite.
     """
     strides = strides_of(plan.architecture)
-    return len(strides) > 1 and min(plan.input.height, plan.input.width) <= strides[-2]
+    return len(strides) > 1 and min(first_size(plan)) <= strides[-2]
 
 
 def _absolute(place: str) -> str:
@@ -144,8 +158,7 @@ def changes_by_hand(asked: Request, prepared: Prepared, weights: Weights | None 
     channels = asked.changes("input").get("channels", prepared.facts.channels)
     bare = dataclasses.replace(asked, config={}, options={"channels": channels})
     without, now = (
-        _flat(_mended(resolve(one, prepared.facts, prepared.statistics, weights), prepared))
-        for one in (bare, asked)
+        _flat(_mended(resolve(one, prepared.facts, prepared.statistics, weights), prepared)) for one in (bare, asked)
     )
     without["input.channels"] = prepared.facts.channels
     return ", ".join(

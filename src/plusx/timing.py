@@ -6,6 +6,7 @@ times slower), and to compile takes time itself. So it is measured, once, where 
 
 import copy
 import dataclasses
+import math
 import time
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.training.loop import train
 from plusx.training.progress import Progress
+from plusx.training.sizes import side
 
 TIMED_STEPS = 3
 PATIENCE = 5.0  # seconds after which no further step is timed
@@ -25,9 +27,12 @@ GAIN = 0.9  # compiled training, its compiling included, must take less than thi
 
 
 def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: Device) -> float:
-    """Measure a few training steps, of the whole network, on a copy of it; the run itself is not touched."""
+    """Measure a few training steps, of the whole network, on a copy of it; the run itself is not touched.
+
+    Where the images grow from epoch to epoch it is the mean over all epochs, reckoned from the pixels.
+    """
     stamps = _stamps(plan, network, batches, device)
-    return min(later - earlier for earlier, later in pairwise(stamps)) * len(batches)
+    return min(later - earlier for earlier, later in pairwise(stamps)) * len(batches) * _pixels(plan)[0]
 
 
 def compilation_pays(
@@ -51,8 +56,9 @@ def compilation_pays(
     compiled = dataclasses.replace(device, compiled=True)
     stamps = _stamps(plan, network, batches, compiled)
     steps = [later - earlier for earlier, later in pairwise(stamps)]
-    epoch = min(steps) * len(batches)
-    whole = steps[0] + epoch * plan.recipe.epochs
+    pixels, sizes = _pixels(plan)
+    epoch = min(steps) * len(batches) * pixels
+    whole = steps[0] * sizes + epoch * plan.recipe.epochs
     pays = whole < GAIN * eager
     said = (
         f"compiling takes {steps[0]:.0f} s and makes a step {seconds / epoch:.2f} times as fast: "
@@ -61,11 +67,19 @@ def compilation_pays(
     return pays, epoch if pays else seconds, said
 
 
+def _pixels(plan: Plan) -> tuple[float, int]:
+    """Return the mean over all epochs of an image's pixels, as a part of the last one's, and how many sizes it has."""
+    look, epochs = plan.input, plan.recipe.epochs
+    found = [math.prod(side(plan.recipe, epoch, look.height, look.width)) for epoch in range(epochs)]
+    return sum(found) / epochs / found[-1], len(set(found))
+
+
 def _stamps(plan: Plan, network: Network, batches: Batches, device: Device) -> list[float]:
-    """Return the times at which some training steps of a copy ended, the first being that of the beginning."""
+    """Return the times at which some steps of a copy's last epoch ended, the first being that of the beginning."""
     state = torch.get_rng_state()
     recipe = dataclasses.replace(plan.recipe, head_epochs=0)
     trial = Progress(copy.deepcopy(network), recipe)
+    trial.epoch = recipe.epochs - 1  # when images have their final size
     stamps = [time.perf_counter()]
     for _ in train(trial.network, plan.task, batches, recipe, trial, device):
         stamps.append(time.perf_counter())
