@@ -36,6 +36,7 @@ from plusx.start import Start, architecture_for, put_into, seen_before
 from plusx.storage import expect_space
 from plusx.training.distillation import Teacher
 from plusx.training.progress import Progress
+from plusx.training.sizes import side
 from plusx.weights.read import read_weights
 
 
@@ -175,8 +176,9 @@ def _build(
     began: float,
 ) -> Generator[Event, None, Sitting]:
     """Put the network in its place, and make the batches that a plan describes."""
-    data = prepared.dataset
+    data, recipe, look = prepared.dataset, plan.recipe, plan.input
     device.place(network)
+    sizes = (lambda epoch: side(recipe, epoch, look.height, look.width)) if recipe.first_size < 1 else None
 
     def batches(split: str, *, training: bool = False) -> Batches:
         return Batches(
@@ -188,6 +190,8 @@ def _build(
             training=training,
             workers=plan.run.workers,
             shape=prepared.shape(data.split(split), plan.input.channels),
+            repeats=recipe.repeats if training else 1,
+            sizes=sizes if training else None,
         )
 
     training, test = batches("train", training=True), batches("test")
