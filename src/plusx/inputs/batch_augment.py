@@ -87,10 +87,15 @@ def fitted(settings: "ImageInput", images: Tensor) -> Tensor:
     if spans is None:
         return images
     rows, columns = spans
-    if rows.resized * columns.resized > 16 * rows.length * columns.length:
+    if is_strip(rows, columns):
         return resized(images, rows, columns, settings.interpolation).round_().to(torch.uint8)
     whole = resized_bytes(images, rows.resized, columns.resized, settings.interpolation)
     return whole[..., cropped(rows), cropped(columns)].contiguous()
+
+
+def is_strip(rows: Span, columns: Span) -> bool:
+    """Say whether nearly all of a resized image would be cropped away."""
+    return rows.resized * columns.resized > 16 * rows.length * columns.length
 
 
 def cropped(span: Span) -> slice:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-from plusx.inputs.batch_augment import FLIP, changed_at_size, crop_box, harmless_reduction, resized_bytes
+from plusx.inputs.batch_augment import FLIP, changed_at_size, crop_box, harmless_reduction, is_strip, resized_bytes
 from plusx.inputs.decode import decode, opened, orientation
 from plusx.inputs.pixels import array_pixels, image_pixels
 
@@ -120,7 +120,8 @@ def reduced(settings: "ImageInput", source: "Source") -> NDArray[np.uint8]:
         tall, wide = max(1, round(height * shrink)), max(1, round(width * shrink))
     else:
         spans = settings.spans(height, width)
-        tall, wide = (spans[0].resized, spans[1].resized) if spans else (height, width)
+        wanted = spans and not is_strip(*spans)
+        tall, wide = (spans[0].resized, spans[1].resized) if spans and wanted else (height, width)
     if tall * wide < height * width:
         image = resized_bytes(image[None], tall, wide, settings.interpolation)[0]
     return np.ascontiguousarray(image.permute(1, 2, 0).numpy())

@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import signal
 import time
@@ -7,11 +8,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from plusx.data import Sample
 from plusx.data.batches import Batches
+from plusx.data.cache import Cache
 from plusx.data.workers import start_worker
-from plusx.errors import DataError
+from plusx.errors import DataError, UsageError
 from plusx.events import result_of
 from plusx.inputs import ImageInput
 
@@ -248,3 +251,98 @@ def test_the_image_input_gives_the_same_bits_on_both_paths(policy):
             assert torch.equal(ours.images, theirs.images)
             assert torch.equal(ours.targets, theirs.targets)
     assert result_of(memory.load()) is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 23])
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+@pytest.mark.parametrize("memory_limit", [0, 10**6])
+def test_in_evaluation_each_sample_is_one_ranks(count, ranks, memory_limit):
+    options = {"memory_limit": memory_limit, "shape": (1, 1, 1)}
+    options["training"] = False
+    alone = {row[0]: row[1:] for one in bits(batches(arrays(count), **options)) for row in zip(*one, strict=True)}
+    together = {}
+    for rank in range(ranks):
+        made = batches(arrays(count), rank=rank, ranks=ranks, **options)
+        found = list(made.epoch())
+        assert len(found) == len(made)
+        assert [index for batch in found for index in batch.indices.tolist()] == list(made.part)
+        assert all(batch.total == len(batch.indices) for batch in found)
+        rows = [row for one in bits(made) for row in zip(*one, strict=True)]
+        assert together.keys().isdisjoint(row[0] for row in rows)
+        together |= {row[0]: row[1:] for row in rows}
+    assert together == alone
+
+
+@pytest.mark.parametrize("memory_limit", [0, 10**6])
+def test_in_training_the_ranks_share_each_step_out(memory_limit):
+    options = {"batch_size": 6, "memory_limit": memory_limit, "repeats": 2}
+    alone = list(batches(arrays(24), **options).epoch(2))
+    parts = [batches(arrays(24), rank=rank, ranks=3, **options) for rank in range(3)]
+    assert {len(part) for part in parts} == {4} == {len(list(part.epoch(2))) for part in parts}
+    assert parts[0].part == range(24)
+    for rows in zip(*(part.epoch(2) for part in parts), strict=True):
+        assert len({batch.total for batch in rows}) == 1
+    joined = [
+        torch.cat([batch.images for batch in rows]) for rows in zip(*(part.epoch(2) for part in parts), strict=True)
+    ]
+    assert torch.cat(joined).equal(torch.cat([batch.images for batch in alone]))
+
+
+def test_copies_of_a_sample_differ_and_the_first_is_what_it_was():
+    plain = {
+        index: value for found in bits(batches(arrays(24))) for index, value in zip(found[0], found[2], strict=True)
+    }
+    for indices, _, values in bits(batches(arrays(24), repeats=2)):
+        firsts, seconds = values[:2], values[2:]
+        assert indices[:2] == indices[2:]
+        assert firsts == [plain[index] for index in indices[:2]]
+        assert all(first != second for first, second in zip(firsts, seconds, strict=True))
+
+
+def test_impossible_shares_are_refused():
+    with pytest.raises(UsageError, match=r"a step of 4 samples leaves some of 5 ranks fewer than 2; use a larger"):
+        batches(arrays(9), ranks=5)
+    with pytest.raises(UsageError, match="a step of 3 samples"):
+        batches(arrays(3), ranks=4)
+    with pytest.raises(UsageError, match="repeats is 0"):
+        batches(arrays(3), repeats=0)
+    assert len(batches(arrays(3), training=False, ranks=4, rank=3)) == 0
+
+
+@pytest.mark.parametrize("memory_limit", [0, 10**6])
+def test_an_epochs_size_is_that_of_its_images_and_of_an_input_made_for_it(memory_limit):
+    generator = np.random.default_rng(0)
+    samples = [Sample(f"{index}", generator.integers(0, 256, (16, 16, 3), np.uint8), index % 3) for index in range(9)]
+    look = ImageInput(16, 16, 3, (0.5,) * 3, (0.25,) * 3, flip=True, pad_and_crop=4, cutout=4)
+    options = {"batch_size": 4, "collate": torch.tensor, "training": True, "memory_limit": memory_limit}
+    made = Batches(samples, look, sizes=lambda epoch: (8 + 4 * epoch, 8 + 4 * epoch), **options)
+    for epoch in (0, 1, 2, 0):
+        side = 8 + 4 * epoch
+        small = dataclasses.replace(look, height=side, width=side, pad_and_crop=side // 4, cutout=side // 4)
+        expected = Batches(samples, small, **options)
+        for ours, theirs in zip(made.epoch(epoch), expected.epoch(epoch), strict=True):
+            assert ours.images.shape[2:] == (side, side)
+            assert ours.images.equal(theirs.images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_reads_from_a_cache_and_evaluation_does_not(tmp_path, workers):
+    generator = np.random.default_rng(0)
+    samples = []
+    for index in range(9):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(generator.integers(0, 256, (40 + index, 30, 3), np.uint8)).save(path)
+        samples.append(Sample(path.name, path, 0))
+    look = ImageInput(16, 16, 3, (0.5,) * 3, (0.25,) * 3, flip=True, pad_and_crop=2)
+    options = {"batch_size": 4, "collate": torch.tensor, "workers": workers}
+    expected = [batch.images for batch in Batches(samples, look, training=True, **options).epoch(1)]
+    cache = Cache(tmp_path / "cache", look.reduced, look.to_dict())
+    made = Batches(samples, look, training=True, cache=cache, **options)
+    events = list(made.load())
+    assert events[-1].activity == "filling the cache"
+    assert made.cached
+    for sample in samples:
+        sample.source.unlink()
+    assert all(map(torch.equal, [batch.images for batch in made.epoch(1)], expected))
+    assert not Batches(samples, look, training=False, cache=cache, **options).cached
+    assert not Batches(arrays(3), look, training=True, cache=cache, batch_size=2, collate=torch.tensor).cached
