@@ -10,6 +10,7 @@ from torch import nn
 from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.network import layers
+from plusx.training import together
 from plusx.training.recipe import Recipe
 
 
@@ -18,7 +19,8 @@ def average_statistics(network: nn.Module, batches: Batches, recipe: Recipe, epo
     """Replace the running statistics of a network's norms by their means over the first batches of an epoch.
 
     Means and variances of batches of the recipe's size are averaged, computed in float32 as an evaluation is. Norms
-    that the recipe freezes are left as they are.
+    that the recipe freezes are left as they are. Of several ranks each takes its part of every batch; unless the norms
+    are synchronized, the variances then are the means of those of the parts.
 
     Args:
         network: On its device; only its norms' statistics change.
@@ -38,8 +40,11 @@ def average_statistics(network: nn.Module, batches: Batches, recipe: Recipe, epo
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for the plain mean over all batches
     try:
+        own = total = 0
         for _, batch in zip(range(recipe.exact_statistics), batches.epoch(epoch), strict=False):
             network(device.place_images(batch.images))
+            own, total = own + len(batch.images), total + batch.total
+        together.average([norm for norm in together.norms_apart(network) if norm in norms], own / max(total, 1))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from plusx import ranks
 from plusx.errors import CheckpointError, PlusxError
 from plusx.training.averaging import Lookahead, WeightAverage
 from plusx.training.freezing import Freezing
@@ -167,12 +168,12 @@ class Progress:
             self.plateau_wait = 0
 
     def state_dict(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return the state as plain values and as named tensors."""
+        """Return the state as plain values and as named tensors; of several ranks, all do this together."""
         values, tensors = self._state()
         if self.anchor:
             values["anchor"] = self.anchor[0]
             tensors |= {f"{ANCHOR}{name}": tensor for name, tensor in self.anchor[1].items()}
-        return values, tensors
+        return values, tensors | _of_other_ranks(tensors)
 
     def drop_anchor(self) -> None:
         """Remember the present state, for `go_back`."""
@@ -205,9 +206,11 @@ class Progress:
         tensors |= {f"sums.{name}": tensor for name, tensor in self.sums.items()}
         if self.lookahead:
             tensors |= {f"lookahead.{index}": tensor for index, tensor in enumerate(self.lookahead.slow)}
-        tensors["random_state"] = self.random_state
-        tensors |= {f"gpu_random_state.{index}": state for index, state in enumerate(self.gpu_random_states)}
-        return values, tensors
+        return values, tensors | self._random_states()
+
+    def _random_states(self) -> dict[str, Tensor]:
+        gpus = {f"gpu_random_state.{index}": state for index, state in enumerate(self.gpu_random_states)}
+        return {"random_state": self.random_state, **gpus}
 
     def load_state_dict(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take back what `state_dict` gave.
@@ -215,6 +218,9 @@ class Progress:
         Raises:
             CheckpointError: The state is that of another network or recipe.
         """
+        if ranks.rank():
+            own = _part(tensors, f"rank{ranks.rank()}.")  # none where there were fewer ranks: it keeps what it has
+            tensors = {**tensors, **(own or {name: tensor.clone() for name, tensor in self._random_states().items()})}
         try:
             self._load(values, tensors)
             anchored = _part(tensors, ANCHOR)
@@ -257,6 +263,13 @@ class Progress:
         torch.set_rng_state(self.random_state)
         for gpu, state in zip(self._gpus, self.gpu_random_states, strict=True):
             torch.cuda.set_rng_state(state, gpu)
+
+
+def _of_other_ranks(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what differs from rank to rank, the random states, of all ranks but the first."""
+    own = {name: tensor for name, tensor in tensors.items() if "random_state" in name.removeprefix(ANCHOR)}
+    later = list(enumerate(ranks.gathered(own)))[1:]
+    return {f"rank{rank}.{name}": tensor for rank, theirs in later for name, tensor in theirs.items()}
 
 
 def _laid_out_like(parameter: Tensor, state: Tensor) -> Tensor:

@@ -14,13 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from plusx import ranks
 from plusx.data.batches import Batch
+from plusx.data.steps import step_part
 from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.tasks.task import Task
+from plusx.training import together
 from plusx.training.mixing import mixed
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
+from plusx.training.synchronized_norm import SynchronizedNorm
 
 MOST_SKIPPED_IN_ROW = 10
 MOST_SKIPPED_SHARE = 0.05  # of all steps so far, once there are more than those
@@ -76,6 +80,9 @@ class Stepping:
         self.answer, self.teach = answer or progress.network, teach
         self._buffers = [one for one in progress.network.buffers() if one.numel()]
         self._copies = [one.clone() for one in self._buffers]
+        self._norms_apart = together.norms_apart(progress.network)
+        self._synchronized = any(isinstance(one, SynchronizedNorm) for one in progress.network.modules())
+        self._whole = len(step_part(recipe.batch_size, ranks.rank(), ranks.count()))
 
     def __call__(self, batch: Batch, rate: float, *, head_alone: bool) -> None:
         """Make one step.
@@ -91,7 +98,7 @@ class Stepping:
         images, sums = self._gradients(batch)
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        loss = sums["loss"] / len(images)
+        loss = sums["loss"] / batch.total
         if not torch.isfinite(norm + loss):
             self._undo()
             raise NotFinite(self._what(images, loss, norm, rate))
@@ -106,7 +113,7 @@ class Stepping:
             progress.lookahead.update(progress.step)
         if progress.average:
             progress.average.update(network, progress.step)
-        progress.count(len(images), sums)
+        progress.count(batch.total, sums)
 
     def _placed(self, batch: Batch) -> tuple[Tensor, Any]:
         """Return images and targets on the device, mixed as the recipe says."""
@@ -122,43 +129,58 @@ class Stepping:
         """
         progress, size = self.progress, len(batch.images)
         while True:
-            try:
-                images, targets = self._placed(batch)
-                return images, self._in_parts(images, targets, progress.micro_batches)
-            except (RuntimeError, MemoryError) as error:
-                if not lacks_memory(error):
-                    raise
-                reason = " ".join(str(error).split())[:120] or "the memory is used up"
-            # Outside the except block, so that the failed attempt's tensors are free by now.
+            outcome = self._attempt(batch)
+            if not together.any_rank(isinstance(outcome, str)) and not isinstance(outcome, str):
+                images, sums = outcome
+                share = size / batch.total
+                return images, together.add_up(progress.network.parameters(), self._norms_apart, share, sums)
+            reason = outcome if isinstance(outcome, str) else "on another process"
+            del outcome
             self._undo()
             progress.restore_random_state()
-            if progress.micro_batches * 2 > size // 2:
+            if progress.micro_batches * 2 > batch.total // ranks.count() // 2:
                 raise TooLarge(
                     f"the memory is not enough for a step, even in parts of {max(2, size // progress.micro_batches)} "
                     f"images ({reason}); use a smaller --batch-size, --image-size or --model"
                 )
             progress.micro_batches *= 2
             progress.incidents.append(
-                f"step {progress.step + 1}: the memory is not enough for a batch of {size}, so each batch is "
+                f"step {progress.step + 1}: the memory is not enough for a batch of {batch.total}, so each batch is "
                 f"computed in {progress.micro_batches} parts from now on; batch normalization uses the statistics of a "
                 "part, everything else is as before"
             )
 
-    def _in_parts(self, images: Tensor, targets: Any, parts: int) -> dict[str, Tensor]:  # noqa: ANN401
+    def _attempt(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]] | str:
+        """Return images and sums, or why the memory is not enough; what a failed attempt made is free on return."""
+        try:
+            images, targets = self._placed(batch)
+            return images, self._in_parts(images, targets, self.progress.micro_batches, batch.total)
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:120] or "the memory is used up"
+        if self._synchronized and ranks.count() > 1:
+            raise TooLarge(  # the other ranks wait for this one's statistics, and cannot begin anew
+                f"the memory is not enough for this process's {len(batch.images)} images of a step ({reason}), and "
+                "with --sync-batch-norm a step cannot be divided; use a smaller --batch-size or more processes"
+            )
+        return reason
+
+    def _in_parts(self, images: Tensor, targets: Any, parts: int, total: int) -> dict[str, Tensor]:  # noqa: ANN401
         sums: dict[str, Tensor] = {}
         for place in part_places(len(images), parts):
             part, wanted = images[place], targets[place]
             if self.teach:
                 wanted = self.teach(part, wanted)
-            answer = self.answer if len(part) == self.recipe.batch_size else self.progress.network
+            answer = self.answer if len(part) == self._whole else self.progress.network
             with self.device.autocast():
                 outputs = answer(part)
                 losses = self.task.losses(outputs, wanted)
             loss = torch.stack(list(losses.values())).sum()
-            (loss if len(part) == len(images) else loss * (len(part) / len(images))).backward()
+            (loss if len(part) == total else loss * (len(part) / total)).backward()
             for name, value in {"loss": loss, **self.task.measures(outputs, wanted)}.items():
-                total = value.detach().double() * len(part)
-                sums[name] = sums[name] + total if name in sums else total
+                of_part = value.detach().double() * len(part)
+                sums[name] = sums[name] + of_part if name in sums else of_part
         return sums
 
     def _undo(self) -> None:
@@ -169,7 +191,7 @@ class Stepping:
 
     def _what(self, images: Tensor, loss: Tensor, norm: Tensor, rate: float) -> str:
         place = f"in step {self.progress.step + 1} (epoch {self.progress.epoch + 1}) at learning rate {rate:.3g}"
-        if not torch.isfinite(images).all():
+        if together.any_rank(not torch.isfinite(images).all()):
             return f"images that are not finite numbers came {place}"
         return f"the loss became {loss.item():.3g} and the gradients' norm {norm.item():.3g} {place}"
 
