@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
-from plusx import reporting, run_report, timing
+from plusx import random_streams, reporting, run_report, timing
 from plusx.checkpoint import Checkpoint
 from plusx.data.batches import Batches
+from plusx.data.cache import Cache
+from plusx.data.reading import readable
 from plusx.decisions import changes_by_hand, decide
 from plusx.device import Device, choose_device
 from plusx.errors import PlusxError, StorageError, UsageError
@@ -70,7 +72,9 @@ def run(
     network = network_of(plan)
     start = put_into(network, weights, plan.task.classes) if weights else None
     notes = (*prepared.dataset.notes, *seen_before(weights, prepared.dataset), *notes)
-    sitting = yield from _build(plan, prepared, device, network, notes, start, began)
+    if weights is None:
+        show_training_images(network, prepared, plan)
+    sitting = yield from _build(plan, prepared, device, network, notes, start, began, dry=dry)
     sitting, duration = yield from _timed(sitting)
     plan, by_hand = sitting.plan, changes_by_hand(asked, prepared, weights)
     pages = (plan, sitting.data, sitting.network, sitting.training, sitting.device, duration, by_hand, start)
@@ -166,6 +170,15 @@ def network_of(plan: Plan) -> Network:
     return Network(backbone, plan.task.head(backbone))
 
 
+def show_training_images(network: Network, prepared: Prepared, plan: Plan) -> None:
+    """Let the stem learn what it wants to know of training images, before training; most want nothing."""
+    stem = network.backbone.stem
+    samples = prepared.dataset.split("train")
+    chosen = random_streams.order(plan.run.seed, 0, len(samples))[: stem.learned_images].tolist()
+    if chosen:
+        stem.learn(torch.stack([plan.input.prepare(readable(plan.input.read, samples[index])) for index in chosen]))
+
+
 def _build(
     plan: Plan,
     prepared: Prepared,
@@ -174,11 +187,16 @@ def _build(
     notes: tuple[str, ...],
     start: Start | None,
     began: float,
+    *,
+    dry: bool = False,
 ) -> Generator[Event, None, Sitting]:
-    """Put the network in its place, and make the batches that a plan describes."""
+    """Put the network in its place, and make the batches that a plan describes; a dry run fills no cache."""
     data, recipe, look = prepared.dataset, plan.recipe, plan.input
     device.place(network)
     sizes = (lambda epoch: side(recipe, epoch, look.height, look.width)) if recipe.first_size < 1 else None
+
+    place = Path(plan.run.cache).expanduser()
+    cache = Cache(place, look.reduced, look.reduction) if plan.run.cache and not dry else None
 
     def batches(split: str, *, training: bool = False) -> Batches:
         return Batches(
@@ -192,6 +210,7 @@ def _build(
             shape=prepared.shape(data.split(split), plan.input.channels),
             repeats=recipe.repeats if training else 1,
             sizes=sizes if training else None,
+            cache=cache if training else None,
         )
 
     training, test = batches("train", training=True), batches("test")

@@ -6,6 +6,7 @@ from plusx.network.families import (
     ECANET,
     HE,
     IDENTITY,
+    JORDAN,
     PAGE,
     SENET,
     TRICKS,
@@ -121,6 +122,12 @@ NAMED: tuple[Architecture, ...] = (
     Architecture(
         "resnet9", PAGE, "small", "fast", (0, 1, 0, 1), (64, 128, 256, 512), "projection", image_size=32,
         transition="conv_pool", pooling="max", published="6 % error, CIFAR-10",
+    ),
+    # After the author's network of 64 and 256 channels, with a way around the second convolution of each stage, patches
+    # of 3x3 instead of 2x2, relu for gelu, and the pool behind norm and activation.
+    Architecture(
+        "resnet8", f"after {JORDAN}, section 3", "whitening", "single", (0, 1, 1, 1), (32, 64, 256, 256), "projection",
+        image_size=32, transition="conv_pool", pooling="max",
     ),
     Architecture(
         "mnist_resnet", TUTORIAL, "tutorial", "tutorial", (1, 1, 1, 0), (20, 40, 80, 160), "projection", channels_in=1,

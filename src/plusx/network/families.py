@@ -16,6 +16,7 @@ SENET = "Hu et al. 2017, arXiv:1709.01507"
 TRICKS = "He et al. 2018, arXiv:1812.01187"
 ECANET = "Wang et al. 2019, arXiv:1910.03151"
 RESNET_RS = "Bello et al. 2021, arXiv:2103.07579"
+JORDAN = "Jordan 2024, arXiv:2404.00498"
 PAGE = "D. Page 2018, How to train your ResNet, part 4; He et al. 2015, arXiv:1512.03385, section 3.1"
 TUTORIAL = "A tutorial's network for MNIST; He et al. 2015, arXiv:1512.03385, section 3.1"
 

@@ -2,12 +2,14 @@
 
 He et al. 2015, arXiv:1512.03385, table 1 (ImageNet) and section 4.2 (CIFAR-10); He et al. 2018, "Bag of tricks",
 arXiv:1812.01187, figure 2b (the deep stem of ResNet-C and -D); Bello et al. 2021, "Revisiting ResNets",
-arXiv:2103.07579, section 4 (its form without a max-pool). A bare stem has no norm, because the first block begins with
+arXiv:2103.07579, section 4 (its form without a max-pool); Jordan 2024, arXiv:2404.00498, section 3.1 (a stem that
+whitens). A bare stem has no norm, because the first block begins with
 one (He et al. 2016, arXiv:1603.05027; Huang et al. 2016, arXiv:1608.06993).
 
 Shape letters: B batch, C channels, * spatial axes.
 """
 
+import torch
 from torch import Tensor, nn
 
 from plusx.network.normalized import normalized
@@ -25,9 +27,14 @@ class Stem(nn.Module):
 
     stride: int
     """By what it divides the image's sides, rounded up."""
+    learned_images = 0
+    """How many training images `learn` wants to see."""
 
     def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:  # noqa: ARG002 - the family's
         super().__init__()
+
+    def learn(self, images: Tensor) -> None:
+        """Take from training images (B, channels_in, *), before training, what the stem is to know of them."""
 
 
 class ImageNetStem(Stem):
@@ -154,6 +161,44 @@ class TutorialStem(BareSmallStem):
     size = 5
 
 
+class WhiteningStem(Stem):
+    """A 3x3 convolution that keeps the size and makes the pixels of each patch independent, and an activation.
+
+    Its filters are eigenvectors of the covariance of training images' patches, each with both signs and divided by the
+    root of its eigenvalue, those of the largest eigenvalues first; they are not trained, what is added to each channel
+    is. Filters beyond twice the numbers of a patch, and all where no images were seen, stay as they were drawn.
+    Jordan 2024, arXiv:2404.00498, section 3.1, after D. Page 2019; there the patches are 2x2.
+    """
+
+    stride = 1
+    learned_images = 1_000
+    least = 5e-4
+    """Added to the eigenvalues, so that what hardly varies is not blown up (eps in the author's code)."""
+
+    def __init__(self, channels_in: int, channels: int, parts: Parts) -> None:
+        super().__init__(channels_in, channels, parts)
+        self.conv = parts.axes.conv(channels_in, channels, 3, bias=True)
+        self.conv.weight.requires_grad = False
+        self.activation = parts.activation()
+
+    @torch.no_grad()
+    def learn(self, images: Tensor) -> None:
+        """Make the filters of images (B, channels_in, *)."""
+        patches = images.double()
+        for axis in range(2, images.ndim):
+            patches = patches.unfold(axis, 3, 1)
+        axes = images.ndim - 2
+        patches = patches.movedim(1, images.ndim - 1).flatten(0, axes).flatten(1)
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / (values + self.least).sqrt()).T.flip(0)[: self.conv.out_channels // 2]
+        both = torch.cat([filters, -filters]).reshape(-1, *self.conv.weight.shape[1:])
+        self.conv.weight[: len(both)] = both.to(self.conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, channels, *)."""
+        return self.activation(self.conv(x))
+
+
 STEMS: dict[str, type[Stem]] = {
     "imagenet": ImageNetStem,
     "imagenet_bare": BareImageNetStem,
@@ -162,4 +207,5 @@ STEMS: dict[str, type[Stem]] = {
     "small": SmallStem,
     "small_bare": BareSmallStem,
     "tutorial": TutorialStem,
+    "whitening": WhiteningStem,
 }

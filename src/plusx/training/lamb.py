@@ -6,7 +6,7 @@ together are clipped to a norm of 1 first.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,12 +27,10 @@ class Lamb(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride] - torch overloads it by the closure
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Move every parameter that has a gradient."""
         loss = None
         if closure is not None:

@@ -15,7 +15,8 @@ from plusx.network.parts import Parts
 from plusx.network.shortcuts import SHORTCUTS
 
 SUMMING = sorted(name for name, block in BLOCKS.items() if block.sums)
-LAST_NORMED = ["basic", "bottleneck", "fast", "tutorial"]
+LAST_NORMED = ["basic", "bottleneck", "fast", "single", "tutorial"]
+ACTIVATED = ("basic", "bottleneck", "single", "tutorial")  # after the sum
 DENSE = sorted(set(BLOCKS) - set(SUMMING))
 
 
@@ -142,6 +143,12 @@ def test_fast_has_its_second_activation_in_the_branch():
     assert (block(x) < 0).any()
 
 
+def test_single_is_its_formula():
+    block, x = made("single", 4, 8, 2), torch.randn(2, 4, 6, 6)
+    y = norm(conv(x, block.conv, stride=2, padding=1), block.norm)
+    torch.testing.assert_close(block(x), (y + block.shortcut(x)).relu())
+
+
 def test_tutorial_is_the_issues_formula():
     """5x5 to 30, relu, 3x3 back, relu, relu(out + x); no norm; biases."""
     block, x = made("tutorial", 4, 4, norm="none"), torch.randn(2, 4, 6, 6)
@@ -165,7 +172,7 @@ def test_attention_weighs_the_branch_and_not_the_way_around(name, attention):
     torch.testing.assert_close(block(x), plain(x))
     block.attention = Zero()
     # Without its branch a block is its shortcut, here the identity.
-    expected = x.relu() if name in ("basic", "bottleneck", "tutorial") else x
+    expected = x.relu() if name in ACTIVATED else x
     torch.testing.assert_close(block(x), expected)
 
 
@@ -270,7 +277,7 @@ def test_stochastic_depth_leaves_out_whole_branches_sample_by_sample(name):
     assert torch.equal(outcome, block(x)), "off in evaluation"
     block.branch_end.train()  # the norms stay as they are
     drawn = block(x)
-    around = x.relu() if name in ("basic", "bottleneck", "tutorial") else x
+    around = x.relu() if name in ACTIVATED else x
     left_out = (drawn == around).flatten(1).all(1)
     assert 16 < left_out.sum() < 48
     if name in ("preactivation_basic", "preactivation_bottleneck", "fast"):

@@ -45,6 +45,7 @@ FORMULAS = {
     "small": lambda s, x: s.norm(conv(x, s.conv, padding=1)).relu(),
     "small_bare": lambda s, x: conv(x, s.conv, padding=1),
     "tutorial": lambda s, x: conv(x, s.conv, padding=2),
+    "whitening": lambda s, x: conv(x, s.conv, padding=1, bias=s.conv.bias).relu(),
 }
 
 
@@ -55,7 +56,7 @@ def deep(stem, x):
 
 
 def test_the_modules_name_their_papers():
-    for number in ("1512.03385", "1812.01187", "2103.07579", "1603.05027", "1608.06993"):
+    for number in ("1512.03385", "1812.01187", "2103.07579", "1603.05027", "1608.06993", "2404.00498"):
         assert f"arXiv:{number}" in stems.__doc__
     assert "arXiv:1608.06993" in transitions.__doc__
 
@@ -79,6 +80,37 @@ def test_a_stem_divides_the_sides_by_its_stride_rounded_up(name, dims, channels_
 def test_a_deep_stem_is_half_as_wide_at_first(name):
     stem = STEMS[name](3, 64, parts())
     assert (stem.conv1.out_channels, stem.conv2.out_channels, stem.conv3.out_channels) == (32, 32, 64)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_whitening_stem_makes_the_numbers_of_a_patch_independent(dims):
+    sides = (40, 9, 5)[:dims]
+    numbers = 2 * 3**dims
+    mixing = torch.randn(2, 2, generator=torch.Generator().manual_seed(1))
+    images = torch.einsum("ij,bj...->bi...", mixing, torch.randn(200, 2, *sides))
+    images = images.cumsum(2)  # so that neighbors are alike
+    stem = STEMS["whitening"](2, 2 * numbers, parts(dims))
+    stem.learn(images)
+    nn.init.zeros_(stem.conv.bias)
+    inner = (slice(None), slice(None), *(slice(1, -1),) * dims)
+    answers = stem.conv(images)[inner].detach().movedim(1, -1).flatten(0, -2).double()
+    covariance = answers.T @ answers / len(answers)
+    torch.testing.assert_close(covariance[:numbers, :numbers], torch.eye(numbers).double(), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(answers[:, numbers:], -answers[:, :numbers], rtol=1e-4, atol=1e-4)
+    assert not stem.conv.weight.requires_grad
+    assert stem.conv.bias.requires_grad
+
+
+def test_a_whitening_stem_begins_with_what_varies_most_and_keeps_what_it_cannot_learn():
+    images = torch.randn(50, 1, 12, 12).cumsum(3)
+    few, many = STEMS["whitening"](1, 4, parts()), STEMS["whitening"](1, 24, parts())
+    drawn = many.conv.weight.clone()
+    few.learn(images)
+    many.learn(images)
+    torch.testing.assert_close(few.conv.weight[:2], many.conv.weight[:2])
+    spread = [1 / one.norm() for one in many.conv.weight[:9]]
+    assert spread == sorted(spread, reverse=True)
+    assert torch.equal(many.conv.weight[18:], drawn[18:])
 
 
 def test_in_block_is_nothing():

@@ -4,7 +4,7 @@ from plusx.network.blocks.block import Block
 from plusx.network.blocks.dense import DenseBasic, DenseBottleneck
 from plusx.network.blocks.original import Basic, Bottleneck
 from plusx.network.blocks.preactivation import PreActivationBasic, PreActivationBottleneck
-from plusx.network.blocks.small import Fast, Tutorial
+from plusx.network.blocks.small import Fast, Single, Tutorial
 
 BLOCKS: dict[str, type[Block]] = {
     "basic": Basic,
@@ -14,6 +14,7 @@ BLOCKS: dict[str, type[Block]] = {
     "dense_basic": DenseBasic,
     "dense_bottleneck": DenseBottleneck,
     "fast": Fast,
+    "single": Single,
     "tutorial": Tutorial,
 }
 

@@ -1,6 +1,7 @@
-"""Blocks of two small networks: the one that made fast CIFAR-10 training known, and a tutorial's one for MNIST.
+"""Blocks of small networks: two that are trained fast on CIFAR-10, and a tutorial's one for MNIST.
 
-D. Page 2018, "How to train your ResNet", parts 3 and 4. Both are after He et al. 2015, arXiv:1512.03385, section 3.1.
+D. Page 2018, "How to train your ResNet", parts 3 and 4; Jordan 2024, arXiv:2404.00498. All are after He et al. 2015,
+arXiv:1512.03385, section 3.1.
 
 Shape letters: B batch, C channels, * spatial axes.
 """
@@ -8,7 +9,7 @@ Shape letters: B batch, C channels, * spatial axes.
 from torch import Tensor, nn
 
 from plusx.network import layers
-from plusx.network.blocks.block import Block
+from plusx.network.blocks.block import Block, Branched
 from plusx.network.blocks.original import Basic
 from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
@@ -31,6 +32,40 @@ class Fast(Basic):
         y = self.branch_end(self.activation(self.attention(normalized(self.norm2, y, conv=self.conv2))))
         # Not in place: the activation's gradient needs its output.
         return y if around is None else y + around
+
+
+class Single(Branched):
+    """y = relu(norm(conv(x)) + shortcut(x)): one convolution and a way around it.
+
+    Jordan 2024, arXiv:2404.00498, section 4, whose networks have two convolutions a stage, the second with a way around
+    it in the larger ones; after He et al. 2015, arXiv:1512.03385, equation 1 with a branch of one layer.
+
+    Args:
+        channels_in: Channels that come in.
+        width: Channels that go out.
+        stride: The convolution's stride.
+        parts: The network's parts.
+    """
+
+    def __init__(self, channels_in: int, width: int, stride: int, parts: Parts) -> None:
+        super().__init__(channels_in, width, stride, parts)
+        self.channels_out = width
+        self.dropout = parts.drop()
+        self.conv = parts.conv(channels_in, width, 3, stride=stride)
+        self.norm = parts.norm(width)
+        self.attention = parts.attention(width)
+        self.branch_end = parts.branch_end()
+        self.activation = parts.activation()
+        self.shortcut = parts.shortcut(channels_in, width, stride)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm just before the sum."""
+        return self.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, width, */stride)."""
+        return self.summed(self.conv, self.norm, self.dropout(x), x)
 
 
 class Tutorial(Block):
