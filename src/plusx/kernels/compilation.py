@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -91,10 +92,11 @@ def _compile(compiler: str, runtime: str, file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            made, objects = Path(folder) / "made.so", []
-            for source in sorted(SOURCES.glob("*.cpp")):
-                objects.append(str(Path(folder) / f"{source.stem}.o"))
-                _output([compiler, *FLAGS, "-c", str(source), "-o", objects[-1]])
+            made, sources = Path(folder) / "made.so", sorted(SOURCES.glob("*.cpp"))
+            objects = [str(Path(folder) / f"{source.stem}.o") for source in sources]
+            with ThreadPoolExecutor() as pool:
+                commands = zip(sources, objects, strict=True)
+                list(pool.map(lambda c: _output([compiler, *FLAGS, "-c", str(c[0]), "-o", c[1]]), commands))
             _output([compiler, "-shared", "-o", str(made), *objects, runtime, f"-Wl,-rpath,{Path(runtime).parent}"])
             with made.open("r+b") as stream:
                 digest = hashlib.sha256(stream.read()).digest()

@@ -1,0 +1,165 @@
+"""The convolution's kernels are torch's convolution and batch norm under autocast, and no less exact."""
+
+import copy
+
+import pytest
+import torch
+from compiled_kernels import NEEDED, distance, random, turned_off
+from torch import nn
+
+from plusx.kernels.convolution import convolve_and_normalize, fits
+
+pytestmark = NEEDED
+BFLOAT16 = torch.bfloat16
+# (batch, channels_in, channels_out, height, width): tiles of 16, 14, 8 and 7 pixels, one row, several tiles a row.
+SHAPES = [
+    (3, 16, 16, 5, 32),
+    (2, 16, 48, 9, 16),
+    (9, 64, 32, 8, 8),
+    (2, 16, 16, 3, 8),
+    (3, 32, 16, 7, 7),
+    (2, 16, 32, 6, 7),
+    (2, 16, 32, 4, 42),
+    (5, 16, 16, 1, 48),
+]
+
+
+def made(channels_in, channels_out):
+    conv, norm = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    nn.init.normal_(norm.bias)
+    conv.weight.data = conv.weight.data.to(BFLOAT16).float()  # so that float64 sees the weights that bfloat16 sees
+    return conv, norm
+
+
+def by_torch(conv, norm, x, added, *, activation):
+    y = norm(conv(x))
+    y = y if added is None else y + added
+    return y.relu() if activation else y
+
+
+def results(compute, conv, norm, x, added, gradient, *, exact=False, activation=False):
+    """Everything that a step leaves."""
+    kind = torch.float64 if exact else torch.float32
+    conv, norm = copy.deepcopy(conv).to(kind), copy.deepcopy(norm).to(kind)
+    leaves = [None if given is None else given.detach().clone() for given in (x, added)]
+    x, added = [leaf if leaf is None or not exact else leaf.double() for leaf in leaves]
+    for leaf in (x, added):
+        if leaf is not None:
+            leaf.requires_grad_()
+    with torch.autocast("cpu", BFLOAT16, enabled=not exact):
+        y = compute(conv, norm, x, added, activation=activation)
+    y.backward(gradient.to(y.dtype))
+    found = {"y": y.detach(), "x": x.grad, "weight": conv.weight.grad, "scale": norm.weight.grad}
+    found |= {"bias": norm.bias.grad, "mean": norm.running_mean, "variance": norm.running_var}
+    return found if added is None else found | {"added": added.grad}
+
+
+def by_kernels(conv, norm, x, added, *, activation):
+    assert fits(conv, norm, x, added)
+    return convolve_and_normalize(conv, norm, x, added, activation=activation)
+
+
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_no_less_exact_than_torch(shape, layout, adds):
+    batch, channels_in, channels_out, height, width = shape
+    conv, norm = made(channels_in, channels_out)
+    conv = conv.to(memory_format=layout)
+    out = (batch, channels_out, height, width)
+    x, gradient = random((batch, channels_in, height, width), BFLOAT16), random(out, BFLOAT16)
+    given = (conv, norm, x, random(out, BFLOAT16) if adds else None, gradient)
+    torch.set_num_threads(2)
+    exact = results(by_torch, *given, exact=True)
+    theirs, ours = results(by_torch, *given), results(by_kernels, *given)
+    for name, expected in exact.items():
+        assert ours[name].shape == expected.shape
+        assert distance(ours[name], expected) <= 1.1 * distance(theirs[name], expected) + 1e-5, name
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_with_the_activation_it_is_the_same_step(last):
+    conv, norm = made(32, 32)
+    shape = (8, 32, 16, 16)
+    x, added, gradient = random(shape, BFLOAT16), random(shape, BFLOAT16), random(shape, BFLOAT16)
+
+    def plain(conv, norm, x, added, *, activation):
+        return norm(conv(x)).relu() + added if last else by_torch(conv, norm, x, added, activation=activation)
+
+    def kernels(conv, norm, x, added, *, activation):
+        return convolve_and_normalize(conv, norm, x, added, activation=activation, add_last=last)
+
+    given = (conv, norm, x, added, gradient)
+    exact = results(plain, *given, exact=True, activation=True)
+    theirs, ours = (results(each, *given, activation=True) for each in (plain, kernels))
+    for name, expected in exact.items():  # where the sum is about zero rounding decides which gradients pass: not 1.1
+        assert distance(ours[name], expected) <= 1.5 * distance(theirs[name], expected) + 1e-5, name
+
+
+def test_the_same_bits_again():
+    conv, norm = made(16, 32)
+    given = (conv, norm, *(random((7, channels, 9, 16), BFLOAT16) for channels in (16, 32, 32)))
+    torch.set_num_threads(2)
+    first, second = results(by_kernels, *given), results(by_kernels, *given)
+    torch.set_num_threads(1)
+    alone = results(by_kernels, *given)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(first[name], alone[name]) for name in first if name != "weight")
+    assert distance(alone["weight"], first["weight"]) < 1e-5
+
+
+def test_only_the_gradients_that_are_wanted():
+    conv, norm = made(16, 16)
+    x, gradient = random((2, 16, 8, 8), BFLOAT16), random((2, 16, 8, 8), BFLOAT16)
+    both = results(by_kernels, conv, norm, x, None, gradient)
+    with torch.autocast("cpu", BFLOAT16):
+        convolve_and_normalize(conv, copy.deepcopy(norm), x).backward(gradient)
+    assert torch.equal(conv.weight.grad, both["weight"])
+    conv.weight.grad = None
+    x = x.clone().requires_grad_()
+    with torch.autocast("cpu", BFLOAT16):
+        convolve_and_normalize(conv.requires_grad_(requires_grad=False), copy.deepcopy(norm), x).backward(gradient)
+    assert conv.weight.grad is None
+    assert torch.equal(x.grad, both["x"])
+
+
+def conv_like(**options):
+    return nn.Conv2d(16, 16, **({"kernel_size": 3, "padding": 1, "bias": False} | options))
+
+
+UNFIT = {
+    "no convolution": lambda: (None, random((2, 16, 8, 8), BFLOAT16)),
+    "with a bias": lambda: (conv_like(bias=True), random((2, 16, 8, 8), BFLOAT16)),
+    "with a stride": lambda: (conv_like(stride=3), random((2, 16, 24, 24), BFLOAT16)),
+    "of one pixel": lambda: (conv_like(kernel_size=1, padding=0), random((2, 16, 8, 8), BFLOAT16)),
+    "grouped": lambda: (conv_like(groups=2), random((2, 16, 8, 8), BFLOAT16)),
+    "spread": lambda: (conv_like(dilation=2, padding=2), random((2, 16, 8, 8), BFLOAT16)),
+    "mirrored": lambda: (conv_like(padding_mode="reflect"), random((2, 16, 8, 8), BFLOAT16)),
+    "float32": lambda: (conv_like(), random((2, 16, 8, 8))),
+    "channels first": lambda: (conv_like(), torch.randn(2, 16, 8, 8).to(BFLOAT16)),
+    "another width": lambda: (conv_like(), random((2, 16, 8, 9), BFLOAT16)),
+    "weights of bfloat16": lambda: (conv_like().to(BFLOAT16), random((2, 16, 8, 8), BFLOAT16)),
+    "few channels": lambda: (nn.Conv2d(8, 16, 3, padding=1, bias=False), random((2, 8, 8, 8), BFLOAT16)),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_the_kernels_leave_to_torch(name):
+    conv, x = UNFIT[name]()
+    with torch.autocast("cpu", BFLOAT16):
+        assert not fits(conv, nn.BatchNorm2d(16), x, None)
+
+
+def test_fewer_images_than_threads_no_autocast_and_a_frozen_norm_are_torch_s():
+    given = conv_like(), nn.BatchNorm2d(16), random((1, 16, 8, 8), BFLOAT16), None
+    assert not fits(*given)
+    with torch.autocast("cpu", BFLOAT16):
+        assert fits(*given)
+        with turned_off():
+            assert not fits(*given)
+        given[1].eval()
+        assert not fits(*given)
+        given[1].train()
+        torch.set_num_threads(2)
+        assert not fits(*given)
