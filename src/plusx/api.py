@@ -45,6 +45,7 @@ class TrainOptions(TypedDict, total=False):
     precision: str
     threads: int
     workers: int
+    cache: str
     save_minutes: float
     teacher: str
     compile: str

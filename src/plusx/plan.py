@@ -60,6 +60,8 @@ class Run:
         compile: Whether training is compiled: "on", "off", or "auto", which measures whether that pays.
         threads: CPU threads; 0 takes all cores.
         workers: Processes that read images that do not fit in memory; -1 takes one a core, at most 8.
+        cache: A folder in which decoded training images are kept that do not fit in memory; none if empty. What is cut
+            out at random is then cut from at most 1.5 times the final size: finer detail of small crops is lost.
         save_minutes: Minutes between two saves of the state within an epoch.
     """
 
@@ -81,6 +83,7 @@ class Run:
     compile: str = "auto"
     threads: int = 0
     workers: int = -1
+    cache: str = ""
     save_minutes: float = 10.0
 
     def __post_init__(self) -> None:

@@ -75,7 +75,8 @@ def first_screen(
     cost = complexity(network, (look.channels, look.height, look.width))
     augmentation = [words for name, words in AUGMENTATIONS.items() if getattr(look, name)]
     augmentation += [look.policy] if look.policy != "none" else []
-    held = "in memory, a whole batch at a time" if batches.in_memory else f"from files, {batches.workers} workers"
+    place = "the cache" if batches.cached else "files"
+    held = "in memory, a whole batch at a time" if batches.in_memory else f"from {place}, {batches.workers} workers"
     return [
         Section("Data", tuple(rows)),
         *([Section("Weights", start.rows())] if start else []),

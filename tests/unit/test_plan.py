@@ -37,6 +37,7 @@ VALUES = {
     "precision": "bfloat16",
     "threads": 3,
     "workers": 5,
+    "cache": "decoded",
     "save_minutes": 2.5,
     "teacher": "teacher.safetensors",
     "compile": "on",

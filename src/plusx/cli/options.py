@@ -217,6 +217,9 @@ class DeviceOptions:
     workers: Annotated[
         int | None, option("Processes that read images too many for memory; -1 is one a core, at most 8.", "-1")
     ] = None
+    cache: Annotated[
+        str | None, option("Keep decoded training images, at most 1.5 times the final size, in this folder.", "off")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL import __version__ as pillow_version
 from torch import Tensor
 
 from plusx.errors import UsageError, look_up
@@ -173,6 +174,13 @@ class ImageInput:
             image_pixels(whole, 3, name)
         sha256 = hashlib.sha256(content).hexdigest() if content else hash_of(np.asarray(whole))
         return Facts(channels, height, width, sha256)
+
+    @property
+    def reduction(self) -> dict[str, Any]:
+        """What decides the bits of `reduced`, beside the source: plain values."""
+        names = ("height", "width", "channels", "fit", "crop_fraction", "interpolation", "random_resized_crop")
+        versions = {"pillow": pillow_version, "torch": str(torch.__version__)}
+        return {**{name: getattr(self, name) for name in names}, **versions, "kept": photo.KEPT}
 
     def augment(self, image: Tensor, numbers: NDArray[np.float64]) -> Tensor:
         """Change one training image at random: (C, H, W) uint8 -> (C, h, w) uint8.
