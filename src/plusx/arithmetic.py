@@ -1,4 +1,4 @@
-"""What the bits of a run depend on beside its plan and its data: versions, device, instruction set, threads."""
+"""What the bits of a run depend on beside its plan and its data: versions, device, instruction set, threads, ranks."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import torch
 
-from plusx import kernels
+from plusx import kernels, ranks
 from plusx.device import Device
 
 PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow")
@@ -23,6 +23,7 @@ def arithmetic(device: Device) -> dict[str, str]:
     return {
         **{package: version(package) for package in PACKAGES},
         "device": device.kind,
+        "ranks": str(ranks.count()),
         "hardware": device.hardware,
         "precision": device.precision,
         "memory format": "channels_last" if device.channels_last else "channels_first",

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from plusx import launch
 from plusx.data import NAMES
 from plusx.device import Device
 from plusx.errors import UsageError
@@ -57,7 +58,7 @@ def decide(
         notes.append(f"{why}, so float32 is used")
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, precision="float32"))
     if plan.run.workers < 0:
-        workers = min(os.cpu_count() or 1, 8)
+        workers = max(1, min(os.cpu_count() or 1, 8) // launch.local_ranks())
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, workers=workers))
     warning = stem_warning(plan.architecture, plan.input.height, plan.input.width)
     if warning:

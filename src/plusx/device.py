@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from plusx import launch
 from plusx.errors import UsageError, look_up
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -67,9 +68,10 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
     """Choose how to compute.
 
     Args:
-        name: "auto" (an NVIDIA GPU if there is one), "cpu", "cuda", "cuda:1".
+        name: "auto" (an NVIDIA GPU if there is one), "cpu", "cuda", "cuda:1"; of several ranks on a machine, each takes
+            a GPU of its own, whichever of them is named.
         precision: "auto" (bfloat16 where the hardware computes in it), "float32", "bfloat16".
-        threads: CPU threads; 0 takes what torch takes.
+        threads: CPU threads; 0 takes what torch takes, or this rank's share of the machine's cores.
 
     Raises:
         UsageError: There is no such device or precision here.
@@ -78,7 +80,7 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
         look_up("precision", precision, PRECISIONS)
     if threads < 0:
         raise UsageError(f"threads is {threads}, but must be 0 (as many as there are cores) or more")
-    if threads:
+    if threads := threads or launch.threads():
         torch.set_num_threads(threads)
     device = _device_named(name)
     native = _computes_bfloat16(device)
@@ -93,19 +95,33 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
 
 def _device_named(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"no device is called {name!r}; expected auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
+        if launch.local_ranks() > 1:
+            return _own_gpu(count)
         if (device.index or 0) >= count:
             raise UsageError(f"device {name!r} is not here: torch sees {count} NVIDIA GPUs; use --device cpu")
         return torch.device("cuda", device.index or 0)
     if device.type not in {"cpu", "cuda"}:
         raise UsageError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:N")
     return device
+
+
+def _own_gpu(count: int) -> torch.device:
+    place = launch.place()
+    local_rank = place.local_rank if place else 0
+    if local_rank >= count:
+        raise UsageError(
+            f"there are {launch.local_ranks()} processes on this machine, but torch sees {count} NVIDIA GPUs; use "
+            f"torchrun --nproc-per-node {max(1, count)}, or --device cpu"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

@@ -38,7 +38,13 @@ HIDDEN = ".run."
 
 
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run.
+
+    Attributes:
+        writes: Whether this process writes to it; of several ranks, the first alone does.
+    """
+
+    writes = True
 
     def __init__(self, path: Path) -> None:
         self._at(path)
@@ -192,6 +198,29 @@ class RunFolder:
         """Write metrics.csv and metrics.jsonl: a row an epoch, the same numbers in both."""
         self.write("metrics.csv", table(history))
         self.write("metrics.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in history))
+
+
+class WatchedFolder(RunFolder):
+    """The folder of a run that another process writes: all that writes to it does nothing."""
+
+    writes = False
+
+    def publish(self) -> None:
+        """Leave the name as it is."""
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Hold nothing."""
+        yield
+
+    def log(self, text: str) -> None:
+        """Write nothing."""
+
+    def mend(self) -> None:
+        """Mend nothing."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write nothing."""
 
 
 def _taken(path: Path) -> UsageError:

@@ -30,6 +30,8 @@ def describe(folder: RunFolder, plan: Plan, data: Dataset, training: Batches, de
     folder.write("config.yaml", plan.to_yaml())
     folder.write_json("environment.json", reporting.environment(device))
     folder.write_json("classes.json", list(data.classes))
+    if not folder.writes:
+        return
     write_splits(folder.splits, data)
     folder.write_rejected((one.name, one.reason) for one in data.rejected)
     for one in data.rejected:

@@ -143,12 +143,14 @@ def save_state(
     device: Device,
     start: Start | None = None,
 ) -> None:
-    """Write the whole state, and keep the one before it.
+    """Write the whole state, and keep the one before it; of several ranks, all take part and the first writes.
 
     Raises:
         StorageError: It could not be written; the states that stood there still do.
     """
     values, tensors = progress.state_dict()
+    if not folder.writes:
+        return
     header = {
         "plan": plan.to_dict(),
         "progress": values,

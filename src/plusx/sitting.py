@@ -5,7 +5,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from plusx import reporting
+from plusx import ranks, reporting
 from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset
 from plusx.data.batches import Batches
@@ -13,7 +13,7 @@ from plusx.device import Device
 from plusx.errors import Stopped
 from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import Advanced, EpochEnded, Event, Noted
-from plusx.interruption import StopRequest, listening
+from plusx.interruption import listening
 from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder, typed
@@ -71,19 +71,21 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
             for incident in progress.incidents[known:]:
                 yield logged(folder, Noted(incident, "warning"))
             known = len(progress.incidents)
+            # All ranks stop, and save, after the same step, though a signal and the clock reach each on its own.
+            number, due = ranks.largest(stop.signal or 0, saves.due)
             if progress.epoch_ended:
                 *before, row = progress.history
                 row["seconds"] = progress.seconds - sum(one["seconds"] for one in before)
                 row["waiting"] = progress.waiting - sum(one["waiting"] for one in before)
                 yield from _score_epoch(sitting, progress, folder)
-            elif not stop:
+            elif not number:
                 yield _step_done(sitting, progress)
-            if stop or progress.epoch_ended:
+            if number or progress.epoch_ended:
                 saves.save(lambda: save(sitting, progress, folder))
-            elif saves.due and (failure := saves.attempt(lambda: save(sitting, progress, folder))):
+            elif due and (failure := saves.attempt(lambda: save(sitting, progress, folder))):
                 yield logged(folder, Noted(failure, "warning"))
-            if stop:
-                raise _stopped(stop, folder, progress)
+            if number:
+                raise _stopped(int(number), folder, progress)
 
 
 def _step_done(sitting: Sitting, progress: Progress) -> Advanced:
@@ -100,13 +102,20 @@ def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Gen
     scores: dict[str, float] = {}
     if sitting.validation:
         network = progress.scored_network
-        scores = quick_scores(
-            (yield from predict(network, plan.task, sitting.validation, sitting.device, "validation"))
-        )
+        predictions = yield from predict(network, plan.task, sitting.validation, sitting.device, "validation")
+        scores = ranks.from_first(quick_scores(predictions))  # what is best, and when to stop, is decided once
     named = {f"validation_{name}": value for name, value in scores.items()}
     first, second = ("loss", "accuracy") if plan.recipe.monitor == "loss" else ("accuracy", "loss")
     progress.record(named, monitor=f"validation_{first}", tie=f"validation_{second}", lower=first == "loss")
     row = progress.history[-1]
+    if folder.writes:
+        _keep(sitting, progress, folder, scores)
+    folder.write_metrics(progress.history)
+    yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
+
+
+def _keep(sitting: Sitting, progress: Progress, folder: RunFolder, scores: dict[str, float]) -> None:
+    plan = sitting.plan
     scored = progress.scored_network.state_dict()
     checkpoint = Checkpoint(
         plan.architecture, plan.input, plan.task, scored, {"validation": scores}, _provenance(sitting, progress)
@@ -114,8 +123,6 @@ def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Gen
     checkpoint.save(folder.last)
     if progress.improved:
         checkpoint.save(folder.best)
-    folder.write_metrics(progress.history)
-    yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
 
 
 def _provenance(sitting: Sitting, progress: Progress) -> dict[str, Any]:
@@ -124,8 +131,7 @@ def _provenance(sitting: Sitting, progress: Progress) -> dict[str, Any]:
     return {**reporting.versions(), **run, **start}
 
 
-def _stopped(stop: StopRequest, folder: RunFolder, progress: Progress) -> Stopped:
-    number = stop.signal or 0
+def _stopped(number: int, folder: RunFolder, progress: Progress) -> Stopped:
     sentence = (
         f"stopped by {Stopped.names.get(number, f'signal {number}')} after epoch {progress.epoch}, step "
         f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {typed(folder.path)}"

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import torch
 
+from plusx import ranks
 from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.network.backbone import Network
@@ -31,8 +32,7 @@ def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: De
 
     Where the images grow from epoch to epoch it is the mean over all epochs, reckoned from the pixels.
     """
-    stamps = _stamps(plan, network, batches, device)
-    return min(later - earlier for earlier, later in pairwise(stamps)) * len(batches) * _pixels(plan)[0]
+    return min(_seconds(plan, network, batches, device)) * len(batches) * _pixels(plan)[0]
 
 
 def compilation_pays(
@@ -54,8 +54,7 @@ def compilation_pays(
     if eager < WORTH_TRYING:
         return False, seconds, ""
     compiled = dataclasses.replace(device, compiled=True)
-    stamps = _stamps(plan, network, batches, compiled)
-    steps = [later - earlier for earlier, later in pairwise(stamps)]
+    steps = _seconds(plan, network, batches, compiled)
     pixels, sizes = _pixels(plan)
     epoch = min(steps) * len(batches) * pixels
     whole = steps[0] * sizes + epoch * plan.recipe.epochs
@@ -74,8 +73,8 @@ def _pixels(plan: Plan) -> tuple[float, int]:
     return sum(found) / epochs / found[-1], len(set(found))
 
 
-def _stamps(plan: Plan, network: Network, batches: Batches, device: Device) -> list[float]:
-    """Return the times at which some steps of a copy's last epoch ended, the first being that of the beginning."""
+def _seconds(plan: Plan, network: Network, batches: Batches, device: Device) -> list[float]:
+    """Return how long some steps of a copy's last epoch took, on the slowest rank."""
     state = torch.get_rng_state()
     recipe = dataclasses.replace(plan.recipe, head_epochs=0)
     trial = Progress(copy.deepcopy(network), recipe)
@@ -83,8 +82,8 @@ def _stamps(plan: Plan, network: Network, batches: Batches, device: Device) -> l
     stamps = [time.perf_counter()]
     for _ in train(trial.network, plan.task, batches, recipe, trial, device):
         stamps.append(time.perf_counter())
-        too_long = len(stamps) > 2 and stamps[-1] - stamps[1] > PATIENCE
-        if trial.step == TIMED_STEPS or trial.epoch_ended or too_long:
+        (watched,) = ranks.largest(stamps[-1] - stamps[1])
+        if trial.step == TIMED_STEPS or trial.epoch_ended or watched > PATIENCE:
             break
     torch.set_rng_state(state)
-    return stamps
+    return ranks.largest(*(later - earlier for earlier, later in pairwise(stamps)))

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plusx import ranks
 from plusx.data.batches import Batches
+from plusx.data.steps import evaluation_part
 from plusx.device import Device
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
 from plusx.events import Advanced, Event
@@ -62,7 +64,7 @@ def predict(
         activity: What the progress is called; that of reading into memory has its own name.
 
     Returns:
-        The predictions, in the order of the samples.
+        The predictions, in the order of the samples; where several ranks share the batches, all of them, on every rank.
     """
     rows: list[NDArray[np.float32]] = []
     training = network.training
@@ -74,13 +76,20 @@ def predict(
             probabilities = task.probabilities(outputs_of(network, batch.images, device))
             rows.append(probabilities.cpu().numpy())
             done += len(probabilities)
-            yield Advanced(activity, done, len(batches.samples))
+            yield Advanced(activity, done, len(batches.part))
     finally:
         network.train(training)
+    answers = np.concatenate(rows) if rows else np.zeros((0, len(task.classes)), np.float32)
+    if batches.ranks > 1:
+        parts = [
+            evaluation_part(len(batches.samples), batches.batch_size, one, batches.ranks)
+            for one in range(batches.ranks)
+        ]
+        answers = ranks.gathered_rows(torch.from_numpy(answers), [len(part) for part in parts]).numpy()
     return Predictions(
         names=tuple(sample.name for sample in batches.samples),
         targets=np.array([UNKNOWN if sample.target is None else sample.target for sample in batches.samples], np.int64),
-        probabilities=np.concatenate(rows) if rows else np.zeros((0, len(task.classes)), np.float32),
+        probabilities=answers,
         classes=task.classes,
     )
 
