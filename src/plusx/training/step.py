@@ -77,7 +77,7 @@ class Stepping:
         teach: Callable[[Tensor, Any], Any] | None = None,
     ) -> None:
         self.task, self.recipe, self.progress, self.device, self.seed = task, recipe, progress, device, seed
-        self.answer, self.teach = answer or progress.network, teach
+        self.answer, self.teach = progress.network if answer is None else answer, teach
         self._buffers = [one for one in progress.network.buffers() if one.numel()]
         self._copies = [one.clone() for one in self._buffers]
         self._norms_apart = together.norms_apart(progress.network)
