@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -21,7 +22,7 @@ def arithmetic(device: Device) -> dict[str, str]:
     can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     instructions = [torch.backends.cpu.get_cpu_capability(), *(name for name in EXTENSIONS if can.get(name))]
     return {
-        **{package: version(package) for package in PACKAGES},
+        **_versions(),
         "device": device.kind,
         "ranks": str(ranks.count()),
         "hardware": device.hardware,
@@ -33,6 +34,12 @@ def arithmetic(device: Device) -> dict[str, str]:
         "caches": " ".join(str(can.get(name, "")) for name in CACHES),
         **{name: os.environ[name] for name in SETTINGS if name in os.environ},
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """The versions, read once: a save must not depend on files of other packages."""
+    return {package: version(package) for package in PACKAGES}
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

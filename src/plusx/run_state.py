@@ -130,8 +130,13 @@ class Saves:
 
 
 def states(folder: RunFolder) -> list[Path]:
-    """Return the saved states, the newest first."""
-    return sorted((path for path in folder.states.glob("*.safetensors") if path.stem.isdecimal()), reverse=True)
+    """Return the saved states, the newest first.
+
+    Raises:
+        OSError: The folder cannot be read; it is not empty then.
+    """
+    found = [path for path in folder.states.iterdir() if path.suffix == ".safetensors" and path.stem.isdecimal()]
+    return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
 
 def save_state(
@@ -159,7 +164,8 @@ def save_state(
         "elapsed": elapsed,
         "start": dataclasses.asdict(start) if start else None,
     }
-    before = states(folder)
+    with writing(folder.states):
+        before = states(folder)
     number = 1 + (int(before[0].stem) if before else 0)
     write_tensors(folder.states / f"{number:06}.safetensors", KIND, header, tensors)
     for path in before[KEPT - 1 :]:
@@ -175,7 +181,12 @@ def read_state(folder: RunFolder) -> State:
     Raises:
         CheckpointError: There is none.
     """
-    found = states(folder)
+    try:
+        found = states(folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"the states of {str(folder.path)!r} cannot be read: {error.strerror or error}"
+        ) from error
     damaged: list[tuple[Path, CheckpointError]] = []
     for path in found:
         try:

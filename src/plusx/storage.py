@@ -22,6 +22,7 @@ REASONS = {
     errno.EPERM: "this user may not write there; choose another folder with --out",
 }
 PART = ".part"
+BUFFER = 2**20  # bytes that small pieces are gathered to
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     with writing(path):
         try:
-            with beside.open("wb") as file:
+            with beside.open("wb", BUFFER) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

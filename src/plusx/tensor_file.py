@@ -35,7 +35,7 @@ SUM = slice(LENGTH + len(OPENING), LENGTH + len(OPENING) + len(BLANK))
 
 
 def write_tensors(path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors and a header of plain JSON values to one file; equal content is equal bytes.
+    """Write tensors and a header of plain JSON values to one file; equal content in equal order is equal bytes.
 
     Args:
         path: The file; its folder must exist.
@@ -63,7 +63,7 @@ def _pieces(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterato
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.numel() * tensor.element_size()
         entries[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    told = json.dumps(json.dumps(header, sort_keys=True))  # metadata hold texts only
+    told = json.dumps(json.dumps(header))  # metadata hold texts only
     rest = "".join(f",{json.dumps(name)}:{json.dumps(entry)}" for name, entry in entries.items())
     text = OPENING + BLANK + f'","{HEADER}":{told}}}{rest}}}'.encode()
     text += b" " * (-len(text) % BLOCK)

@@ -101,6 +101,20 @@ def test_without_a_whole_state_the_fix_is_named(folder, progress):
     assert names(folder) == ["000001.safetensors"]
 
 
+def test_a_folder_of_states_that_cannot_be_read_is_not_taken_for_an_empty_one(folder, progress, monkeypatch):
+    def refuse(*given, **named):
+        raise OSError(errno.EIO, "Input/output error")
+
+    save(folder, progress, 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "iterdir", refuse)
+        with pytest.raises(StorageError):
+            save(folder, progress, 2)
+        with pytest.raises(CheckpointError, match="cannot be read: Input/output error"):
+            read_state(folder)
+    assert names(folder) == ["000001.safetensors"]
+
+
 @pytest.mark.parametrize("plan", [{}, {"run": {"wings": 2}}, {"run": {"source": "x", "model": "none"}}])
 def test_a_state_of_another_plusx_is_one_sentence(folder, plan):
     header = {"plan": plan, "progress": {}, "arithmetic": {}, "notes": [], "elapsed": 0, "start": None}

@@ -56,8 +56,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(old, monkeypat
     else:
         real = Path.open
 
-        def half_written(path, mode="r", **named):
-            file = real(path, mode, **named)
+        def half_written(path, mode="r", *rest, **named):
+            file = real(path, mode, *rest, **named)
             if mode == "wb":
                 file.write(b"ne")
                 file.flush()

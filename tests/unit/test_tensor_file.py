@@ -37,7 +37,7 @@ def file(tmp_path):
 
 def test_what_was_written_is_read(file):
     header, tensors = read_tensors(file, "checkpoint")
-    assert header == {"kind": "checkpoint", **HEADER}
+    assert list(header.items()) == [("kind", "checkpoint"), *HEADER.items()]  # a table keeps its columns' order
     assert same(tensors, TENSORS)
 
 
@@ -56,7 +56,7 @@ def test_every_flipped_bit_is_noticed(file, tmp_path):
 
 def test_equal_content_is_equal_bytes_and_safetensors_reads_it(file, tmp_path):
     again = tmp_path / "again"
-    write_tensors(again, "checkpoint", dict(reversed(HEADER.items())), dict(reversed(TENSORS.items())))
+    write_tensors(again, "checkpoint", HEADER, dict(reversed(TENSORS.items())))
     assert again.read_bytes() == file.read_bytes()
     assert same(load_file(file), TENSORS)
     with safe_open(file, framework="pt") as opened:
