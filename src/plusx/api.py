@@ -46,6 +46,7 @@ class TrainOptions(TypedDict, total=False):
     threads: int
     workers: int
     cache: str
+    sync_batch_norm: bool
     save_minutes: float
     teacher: str
     compile: str

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from plusx import random_streams, reporting, run_report, timing
+from plusx import job, random_streams, ranks, reporting, run_report, timing
 from plusx.checkpoint import Checkpoint
 from plusx.data.batches import Batches
 from plusx.data.cache import Cache
@@ -30,7 +30,7 @@ from plusx.plan import Plan
 from plusx.preparation import Prepared, overfitting, prepare
 from plusx.request import Request
 from plusx.result import Result
-from plusx.run_folder import RunFolder, typed
+from plusx.run_folder import RunFolder, WatchedFolder, typed
 from plusx.run_report import logged
 from plusx.run_state import check_same_data, read_state, space_needed
 from plusx.sitting import Sitting, save, train_on
@@ -39,6 +39,7 @@ from plusx.storage import expect_space
 from plusx.training.distillation import Teacher
 from plusx.training.progress import Progress
 from plusx.training.sizes import side
+from plusx.training.synchronized_norm import synchronize_norms
 from plusx.weights.read import read_weights
 
 
@@ -57,18 +58,25 @@ def run(
         UsageError, DataError, StorageError: The request, the data or the disk do not allow it.
         Stopped: A signal asked the run to stop; its state is saved.
     """
+    with ranks.joined():
+        earlier = None if dry else job.begun(out, asked, name)
+        return (yield from (resume(earlier) if earlier else _begin(asked, out, name, dry=dry)))
+
+
+def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Event, None, Result]:
     began = time.perf_counter()
-    if not dry:
+    if not dry and ranks.is_first():
         RunFolder.check(out, name)
-    weights = (yield from read_weights(asked.run.weights)) if asked.run.weights else None
+    weights = (yield from ranks.once_a_machine(read_weights(asked.run.weights))) if asked.run.weights else None
     architecture_for(
         weights, asked.run.model, asked.changes("architecture")
     )  # its errors are said before any image is looked at
     look = asked.changes("input")
-    prepared = yield from prepare(asked.run, look.get("max_pixels"), look.get("channels"))
+    prepared = yield from ranks.once_a_machine(prepare(asked.run, look.get("max_pixels"), look.get("channels")))
     device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
     prepared, plan, notes = decide(asked, prepared, device, weights)
-    device = dataclasses.replace(device, precision=plan.run.precision, compiled=plan.run.compile == "on")
+    plan, notes = ranks.from_first((plan, notes))
+    device = device_of(plan)
     network = network_of(plan)
     start = put_into(network, weights, plan.task.classes) if weights else None
     notes = (*prepared.dataset.notes, *seen_before(weights, prepared.dataset), *notes)
@@ -85,14 +93,16 @@ def run(
         yield reporting.whole_plan(plan)
         data, seconds = sitting.data, {"training": 0.0, "total": sitting.elapsed}
         return Result(None, data.test_name, len(sitting.test.samples), None, plan, seconds, sitting.notes)
-    expect_space(out, space_needed(plan, network, len(sitting.test.samples)), "the run")
-    folder = RunFolder.create(out, sitting.data.name, name)
+    if ranks.is_first():
+        expect_space(out, space_needed(plan, network, len(sitting.test.samples)), "the run")
+    folder = RunFolder.create(out, sitting.data.name, name) if ranks.is_first() else WatchedFolder(out)
     with folder.held():
         run_report.describe(folder, plan, sitting.data, sitting.training, device)
         for event in screen:
             yield logged(folder, event)
         progress = Progress(sitting.network, plan.recipe)
         save(sitting, progress, folder)
+        job.remember(folder, asked, name)
         folder.publish()
         return (yield from _go_on(sitting, progress, folder))
 
@@ -109,28 +119,32 @@ def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result
         DataError: The data are no longer those that the run began with.
         UsageError: Another process is at work on the run.
     """
-    folder = RunFolder.open(path)
-    with folder.held():
-        return (yield from _resumed(folder, anyway=anyway))
+    with ranks.joined():
+        folder = RunFolder.open(path) if ranks.is_first() else WatchedFolder(path)
+        with folder.held():
+            return (yield from _resumed(folder, anyway=anyway))
 
 
 def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Result]:
-    state = read_state(folder)
+    state = ranks.from_first(read_state(folder) if folder.writes else None)
+    assert state is not None  # noqa: S101 - the first rank has read it
     began = time.perf_counter() - state.elapsed
     plan = state.plan
     device = _same_device(plan, folder)
-    differs = state.expect_same_arithmetic(folder, device, anyway=anyway)
-    prepared = yield from prepare(plan.run, plan.input.max_pixels, measure=False)
+    differs = ranks.from_first(state.expect_same_arithmetic(folder, device, anyway=anyway) if folder.writes else "")
+    prepared = yield from ranks.once_a_machine(prepare(plan.run, plan.input.max_pixels, measure=False))
     if plan.run.overfit_batches:
         prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
     warnings = (*state.warnings, *([differs] if differs else []))
     notes = tuple(dict.fromkeys((*state.notes, *warnings)))
     sitting = yield from _build(plan, prepared, device, network_of(plan), notes, state.start, began)
-    check_same_data(folder, sitting.data)
+    if folder.writes:
+        check_same_data(folder, sitting.data)
     progress = Progress(sitting.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)
-    space = space_needed(plan, sitting.network, len(sitting.test.samples))
-    expect_space(folder.path, space, "the run", held=folder.size())
+    if folder.writes:
+        space = space_needed(plan, sitting.network, len(sitting.test.samples))
+        expect_space(folder.path, space, "the run", held=folder.size())
     folder.mend()
     folder.write_metrics(progress.history)  # a killed sitting may have written an epoch that is not in its state
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"
@@ -142,13 +156,18 @@ def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Resul
 
 def _same_device(plan: Plan, folder: RunFolder) -> Device:
     try:
-        device = choose_device(plan.run.device, plan.run.precision, plan.run.threads)
-        return dataclasses.replace(device, compiled=plan.run.compile == "on")
+        return device_of(plan)
     except UsageError as error:
         raise UsageError(
             f"the run {str(folder.path)!r} was computed on {plan.run.device!r}, which is not here; resume it where "
             f"that is, or train anew: plusx train --config {typed(folder.config)} --device auto"
         ) from error
+
+
+def device_of(plan: Plan) -> Device:
+    """Return the device that a plan names, used as the plan says."""
+    device = choose_device(plan.run.device, plan.run.precision, plan.run.threads)
+    return dataclasses.replace(device, compiled=plan.run.compile == "on")
 
 
 def _go_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
@@ -192,8 +211,16 @@ def _build(
 ) -> Generator[Event, None, Sitting]:
     """Put the network in its place, and make the batches that a plan describes; a dry run fills no cache."""
     data, recipe, look = prepared.dataset, plan.recipe, plan.input
+    job.expect_same_data(data)
+    if plan.run.sync_batch_norm:
+        synchronize_norms(network)
     device.place(network)
-    sizes = (lambda epoch: side(recipe, epoch, look.height, look.width)) if recipe.first_size < 1 else None
+    ranks.share(network)
+    sizes = (
+        (lambda epoch: side(recipe, epoch, look.height, look.width))
+        if min(recipe.first_size, recipe.last_size) < 1
+        else None
+    )
 
     place = Path(plan.run.cache).expanduser()
     cache = Cache(place, look.reduced, look.reduction) if plan.run.cache and not dry else None
@@ -211,30 +238,39 @@ def _build(
             repeats=recipe.repeats if training else 1,
             sizes=sizes if training else None,
             cache=cache if training else None,
+            rank=ranks.rank(),
+            ranks=ranks.count(),
         )
 
     training, test = batches("train", training=True), batches("test")
     validation = batches("validation") if data.split("validation") else None
     yield from training.load()
     teacher = Teacher.load(plan.run.teacher, plan.task, plan.input, device) if plan.run.teacher else None
+    if ranks.rank():  # what is drawn in training for a rank's own samples is drawn apart
+        torch.manual_seed(random_streams.of_rank(plan.run.seed, ranks.rank()))
     return Sitting(plan, data, device, network, teacher, training, validation, test, notes, start, began)
 
 
 def _finish(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
     """Score the test split, once, with the best weights; write the scores and the report."""
     plan, data = sitting.plan, sitting.data
-    network = Checkpoint.load(folder.best).network()
+    network = Checkpoint.load(folder.best).network() if folder.writes else network_of(plan)
     sitting.device.place(network)
+    ranks.share(network)
     predictions = yield from predict(network, plan.task, sitting.test, sitting.device, "test")
     evaluation = scoring.evaluate(predictions, data.test_name)
-    scoring.write(evaluation, folder.path)
     seconds = {"training": progress.seconds, "total": sitting.elapsed}
-    yield Advanced("writing the report", 0, None, "pages")
     notes = (*sitting.notes, *progress.incidents)
-    result = Result(folder.path, data.test_name, evaluation.samples, evaluation, plan, seconds, notes)
+    path = ranks.from_first(folder.path)
+    result = Result(path, data.test_name, evaluation.samples, evaluation, plan, seconds, notes)
+    if not folder.writes:
+        return result
+    scoring.write(evaluation, folder.path)
+    yield Advanced("writing the report", 0, None, "pages")
     pages = (sitting.training, sitting.test, sitting.device, sitting.start)
     run_report.write_run_report(folder, result, data, progress, *pages)
     yield logged(folder, reporting.last_screen(result, progress))
+    job.finish(folder)
     return result
 
 

@@ -8,6 +8,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+SPOKEN_HERE = "spoken_here"
+"""The attribute of an error that it falls to this process to say, though it is not the first rank."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -55,6 +58,11 @@ def is_first() -> bool:
     """Whether this process is the one that writes and speaks: the first rank, or the only process."""
     here = place()
     return here is None or here.rank == 0
+
+
+def says(error: BaseException) -> bool:
+    """Whether this process says an error; of several that all meet it, one does."""
+    return is_first() or getattr(error, SPOKEN_HERE, False)
 
 
 def local_ranks() -> int:

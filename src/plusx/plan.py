@@ -62,6 +62,8 @@ class Run:
         workers: Processes that read images that do not fit in memory; -1 takes one a core, at most 8.
         cache: A folder in which decoded training images are kept that do not fit in memory; none if empty. What is cut
             out at random is then cut from at most 1.5 times the final size: finer detail of small crops is lost.
+        sync_batch_norm: Whether batch norms of several ranks take their statistics from the whole step, not each from
+            its own part.
         save_minutes: Minutes between two saves of the state within an epoch.
     """
 
@@ -84,6 +86,7 @@ class Run:
     threads: int = 0
     workers: int = -1
     cache: str = ""
+    sync_batch_norm: bool = False
     save_minutes: float = 10.0
 
     def __post_init__(self) -> None:

@@ -60,6 +60,11 @@ def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return generator.permutation(count).astype(np.int64)
 
 
+def of_rank(seed: int, rank: int) -> int:
+    """Return the seed of what a rank draws for itself, such as which branches it drops; the first has the run's."""
+    return int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]) if rank else seed
+
+
 def of_step(seed: int, epoch: int, step: int) -> np.random.Generator:
     """Return the stream of what is drawn once for all samples of a step; apart from the epoch's order."""
     key = np.array([seed & 0xFFFFFFFFFFFFFFFF, epoch], dtype=np.uint64)

@@ -63,11 +63,8 @@ def is_first() -> bool:
 
 
 @contextmanager
-def joined(device: str = "auto") -> Generator[None]:
+def joined() -> Generator[None]:
     """Meet the other ranks inside the block, if torchrun started this process and they have not met yet.
-
-    Args:
-        device: As it is asked for: with "cpu" the ranks need no GPU of their own.
 
     Raises:
         Told: The block failed here, and another rank says why.
@@ -77,7 +74,7 @@ def joined(device: str = "auto") -> Generator[None]:
     if place is None or distributed.is_initialized():
         yield
         return
-    meeting = _meet(place, gpus=device != "cpu" and torch.cuda.is_available())
+    meeting = _meet(place, gpus=torch.cuda.is_available())
     _meetings.append(meeting)
     try:
         yield
@@ -85,6 +82,7 @@ def joined(device: str = "auto") -> Generator[None]:
     except Exception as error:
         if not _speaks(meeting, error):
             raise Told(getattr(error, "exit_code", 1)) from error
+        setattr(error, launch.SPOKEN_HERE, True)
         raise
     finally:
         _meetings.remove(meeting)

@@ -38,6 +38,7 @@ VALUES = {
     "threads": 3,
     "workers": 5,
     "cache": "decoded",
+    "sync_batch_norm": True,
     "save_minutes": 2.5,
     "teacher": "teacher.safetensors",
     "compile": "on",

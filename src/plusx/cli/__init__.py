@@ -14,10 +14,11 @@ from types import FrameType
 from cyclopts import App, CycloptsError, Group
 
 import plusx
+from plusx import launch
 from plusx.cli import evaluate, predict, resume, show, train, weights
 from plusx.cli.console import console_on, note
 from plusx.cli.usage import sentence
-from plusx.errors import PlusxError, UsageError
+from plusx.errors import PlusxError, Told, UsageError
 
 USAGE = UsageError.exit_code
 INTERRUPTED = 128 + signal.SIGINT
@@ -76,11 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             app(words, exit_on_error=False, print_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError as error:
-        return failed(sentence(error, app), USAGE)
+        return failed(sentence(error, app), USAGE, error)
+    except Told as error:
+        return error.exit_code
     except PlusxError as error:
-        return failed(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return failed("stopped by Ctrl-C", INTERRUPTED)
+        return failed(str(error), error.exit_code, error)
+    except KeyboardInterrupt as error:
+        return failed("stopped by Ctrl-C", INTERRUPTED, error)
     except BrokenPipeError:
         # Python flushes standard output once more at exit; there is nobody to read it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -90,19 +93,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def failed(text: str, code: int) -> int:
-    """Say on standard error what went wrong, and return the exit code."""
-    note(console_on(sys.stderr), "error", text)
+def failed(text: str, code: int, error: BaseException) -> int:
+    """Say on standard error what went wrong, if it falls to this process, and return the exit code."""
+    if launch.says(error):
+        note(console_on(sys.stderr), "error", text)
     return code
 
 
 def unexpected(error: Exception, *, debug: bool) -> int:
     """Say what to do about an error that plusx did not raise on purpose."""
-    if debug:
+    if debug and launch.says(error):
         traceback.print_exception(error)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     trace = "the traceback above" if debug else "its traceback (the same command with --debug)"
-    return failed(f"unexpected {what}; this is a bug in plusx, please report it with {trace}", 1)
+    return failed(f"unexpected {what}; this is a bug in plusx, please report it with {trace}", 1, error)
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from plusx import launch
 from plusx.cli.bars import bars_on
-from plusx.events import Advanced, EpochEnded, Event, Noted, Section
+from plusx.events import Advanced, EpochEnded, Event, Noted, Section, result_of
 
 T = TypeVar("T")
 
@@ -49,7 +50,9 @@ class Screen:
         self.advised = False
 
     def follow(self, work: Generator[Event, None, T]) -> T:
-        """Draw the events of some work until it ends, and return its result."""
+        """Draw the events of some work until it ends, and return its result; of several ranks, the first draws."""
+        if not launch.is_first():
+            return result_of(work)
         with bars_on(self.console, shown=not self.quiet) as bars:
             while True:
                 try:
@@ -151,7 +154,7 @@ class Screen:
 
     def result(self, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
         """Write the result as JSON, if that was asked for."""
-        if self.json:
+        if self.json and launch.is_first():
             sys.stdout.write(json_text(value, sys.stdout) + "\n")
             sys.stdout.flush()
 

@@ -220,6 +220,9 @@ class DeviceOptions:
     cache: Annotated[
         str | None, option("Keep decoded training images, at most 1.5 times the final size, in this folder.", "off")
     ] = None
+    sync_batch_norm: Annotated[
+        bool | None, option("Whether norms of several processes take statistics from all parts of a step.", "no")
+    ] = None
 
 
 @dataclass(frozen=True)
