@@ -51,6 +51,7 @@ class TrainOptions(TypedDict, total=False):
     teacher: str
     compile: str
     epochs: int
+    steps: int
     batch_size: int
     optimizer: str
     learning_rate: float
@@ -60,6 +61,8 @@ class TrainOptions(TypedDict, total=False):
     decay_norm_and_bias: bool
     schedule: str
     warmup_epochs: float
+    warmup_rate: float
+    warmup_blocks: int
     milestones: tuple[float, ...]
     factor: float
     patience: int
@@ -74,6 +77,7 @@ class TrainOptions(TypedDict, total=False):
     cutmix: float
     repeats: int
     first_size: float
+    last_size: float
     growing: float
     exact_statistics: int
     keep: str
@@ -94,12 +98,16 @@ class TrainOptions(TypedDict, total=False):
     interpolation: str
     rounded: bool
     max_pixels: int
+    views: str
     flip: bool
+    alternating_flip: bool
     pad_and_crop: int
     random_resized_crop: bool
     crop_scale: tuple[float, float]
     cutout: int
     policy: str
+    policy_magnitude: int
+    erase: float
     label_smoothing: float
     loss: str
     binary_threshold: float

@@ -1,12 +1,14 @@
 """The last decisions of a plan: what this device and these data make of it, each with a sentence where it matters."""
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 from plusx import launch
 from plusx.data import NAMES
+from plusx.data.steps import step_sizes
 from plusx.device import Device
 from plusx.errors import UsageError
 from plusx.evaluation.complexity import survey
@@ -20,8 +22,8 @@ from plusx.training.sizes import side
 from plusx.weights.trained import Weights
 
 NO_AUGMENTATION = {
-    "flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none", "mixup": 0.0,
-    "cutmix": 0.0, "repeats": 1, "first_size": 1.0,
+    "flip": False, "pad_and_crop": 0, "random_resized_crop": False, "cutout": 0, "policy": "none", "erase": 0.0,
+    "mixup": 0.0, "cutmix": 0.0, "repeats": 1, "first_size": 1.0, "last_size": 1.0,
 }  # fmt: skip
 
 
@@ -82,7 +84,16 @@ def decide(
             f"the last batch of an epoch would hold one sample, from which batch normalization cannot learn: "
             f"it joins the batch before it ({samples} samples, batches of {plan.recipe.batch_size})"
         )
-    return prepared, plan, tuple(notes)
+    return prepared, within_steps(plan, samples), tuple(notes)
+
+
+def within_steps(plan: Plan, samples: int) -> Plan:
+    """Count no more epochs than the recipe's most steps begin."""
+    recipe = plan.recipe
+    if not recipe.steps:
+        return plan
+    epochs = math.ceil(recipe.steps / len(step_sizes(samples, recipe.batch_size)))
+    return dataclasses.replace(plan, recipe=dataclasses.replace(recipe, epochs=min(recipe.epochs, epochs)))
 
 
 def without_choice(plan: Plan, prepared: Prepared) -> Plan:
@@ -172,10 +183,11 @@ def changes_by_hand(asked: Request, prepared: Prepared, weights: Weights | None 
 
 
 def _mended(plan: Plan, prepared: Prepared) -> Plan:
-    """The plan with a batch of at most all training samples, and no choice among epochs where nothing validates."""
+    """The plan as `decide` mends it: its batch, its epochs, and the weights that are kept."""
     plan = without_choice(plan, prepared)
     batch = max(2, min(plan.recipe.batch_size, prepared.facts.samples))
-    return dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, batch_size=batch))
+    plan = dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, batch_size=batch))
+    return within_steps(plan, prepared.facts.samples)
 
 
 def _flat(parts: Plan) -> dict[str, Any]:

@@ -127,7 +127,8 @@ class Predictor:
     def _decoded(self, images: list[Tensor]) -> list[ClassProbabilities]:
         if not images:
             return []
-        return self.checkpoint.task.decode(outputs_of(self.network, torch.stack(images), self.device))
+        outputs = outputs_of(self.network, torch.stack(images), self.device, self.input.views)
+        return self.checkpoint.task.decode(outputs)
 
     def _read(self, numbered: tuple[int, Source]) -> tuple[str, Tensor | str]:
         """One image's name, and its pixels or the reason why they cannot be read."""

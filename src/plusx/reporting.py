@@ -28,6 +28,7 @@ AUGMENTATIONS = {
     "pad_and_crop": "padded and cropped",
     "random_resized_crop": "randomly cropped and resized",
     "cutout": "cutout",
+    "erase": "randomly erased",
 }
 
 

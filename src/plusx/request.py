@@ -114,6 +114,8 @@ def resolve(
     recipe = dataclasses.replace(
         named, **{name: value for name, value in defaults.training.items() if name in named.from_data}
     )
+    if sum((chosen or ARCHITECTURES[defaults.model]).depths) < recipe.warmup_blocks:
+        recipe = dataclasses.replace(recipe, warmup_epochs=0.0)
     recipe = dataclasses.replace(recipe, **{**asked.changes("recipe"), "name": named.name})
     by_hand = asked.changes("input")
     look: dict[str, Any] = {

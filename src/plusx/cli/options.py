@@ -96,6 +96,10 @@ class DataOptions:
         option("Whether resized pixels become whole levels, as Pillow has them.", "no; as the weights had it"),
     ] = None
     max_pixels: Annotated[int | None, option("Files that claim more pixels are not decoded.", "100,000,000")] = None
+    views: Annotated[
+        str | None,
+        option("What answers are averaged over: one, flip (and mirrored), shift (and by a pixel: 6 views).", RECIPE),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,9 @@ class RecipeOptions:
     )
     seed: Annotated[int | None, option("Seed of splits, weights, order and augmentation.", "0")] = None
     epochs: Annotated[int | None, option("Passes over the training split.")] = None
+    steps: Annotated[int | None, option("The most optimizer steps, if they end before the epochs do; 0 for none.")] = (
+        None
+    )
     batch_size: Annotated[int | None, option("Samples a step.")] = None
     optimizer: Annotated[str | None, option(f"{listed(OPTIMIZERS)}.")] = None
     learning_rate: Annotated[float | None, option("The highest learning rate of the schedule.")] = None
@@ -141,6 +148,10 @@ class RecipeOptions:
     decay_norm_and_bias: Annotated[bool | None, option("Whether norms and biases decay too.")] = None
     schedule: Annotated[str | None, option(f"{listed(SCHEDULES)}.")] = None
     warmup_epochs: Annotated[float | None, option("Epochs, or a part of one, in which the learning rate rises.")] = None
+    warmup_rate: Annotated[
+        float | None, option("The learning rate of a warm-up that does not rise; 0 lets it rise.")
+    ] = None
+    warmup_blocks: Annotated[int | None, option("The fewest blocks with which a network gets the warm-up.")] = None
     milestones: Annotated[
         tuple[float, ...] | None, numbers("Shares of the training after which step lowers the rate: 0.5,0.75.")
     ] = None
@@ -161,9 +172,10 @@ class RecipeOptions:
     cutmix: Annotated[float | None, option("Alpha with which pairs of images swap a part; 0 is off.")] = None
     repeats: Annotated[int | None, option("How often a sample comes in an epoch that is no longer for it.")] = None
     first_size: Annotated[
-        float | None, option("Side of the training images at first, as a part of the final one; 1 is off.")
+        float | None, option("Side of the training images at first, as a part of the one that is scored; 1 is off.")
     ] = None
-    growing: Annotated[float | None, option("Share of the epochs after which they have their final side.")] = None
+    last_size: Annotated[float | None, option("Their side in the end, likewise.")] = None
+    growing: Annotated[float | None, option("Share of the epochs after which they have that.")] = None
     exact_statistics: Annotated[
         int | None, option("Batches over which norms' statistics are averaged anew before each score; 0 is off.")
     ] = None
@@ -194,6 +206,9 @@ class AugmentationOptions:
     """What is done to training images only."""
 
     flip: Annotated[bool | None, option("Mirror half of them left to right.", DATA)] = None
+    alternating_flip: Annotated[
+        bool | None, option("Mirror each image in every other epoch, not by chance.", RECIPE)
+    ] = None
     pad_and_crop: Annotated[int | None, option("Pixels of padding before a random crop; 0 is off.", DATA)] = None
     random_resized_crop: Annotated[bool | None, option("Cut a random part and resize it.", DATA)] = None
     crop_scale: Annotated[
@@ -202,6 +217,10 @@ class AugmentationOptions:
     ] = None
     cutout: Annotated[int | None, option("Side in pixels of a square set to the mean; 0 is off.", RECIPE)] = None
     policy: Annotated[str | None, option("none, randaugment, trivialaugment.", RECIPE)] = None
+    policy_magnitude: Annotated[
+        int | None, option("How strong randaugment is: 0 to 30.", "9; as the recipe has it")
+    ] = None
+    erase: Annotated[float | None, option("Probability of setting a random rectangle to the mean.", RECIPE)] = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,17 @@ from plusx.errors import DataError
 R = TypeVar("R")
 
 
+class BatchMaker(Protocol):
+    """Makes training batches of images in memory."""
+
+    draws: int
+    """n, how many random numbers it takes of each sample's."""
+
+    def __call__(self, places: NDArray[np.int64], numbers: NDArray[np.float64]) -> Tensor:
+        """Take (B,) places and (B, n) numbers; return float32 (B, C, h, w), normalized."""
+        ...
+
+
 class Input(Protocol):
     """How a source becomes a tensor; plusx.inputs has them."""
 
@@ -26,8 +37,18 @@ class Input(Protocol):
     """N, how many random numbers a sample's augmentation takes."""
 
     @property
+    def alternating(self) -> tuple[int, ...]:
+        """Places of the numbers that are drawn once for all epochs and move by a half from each to the next."""
+        ...
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of what a network is given."""
+        ...
+
+    @property
+    def views(self) -> str:
+        """What of a prepared image the network is shown when it answers."""
         ...
 
     def read(self, source: Source) -> Tensor:
@@ -38,8 +59,8 @@ class Input(Protocol):
         """Return uint8 (C, h, w): read and changed at random, of a file only what that needs."""
         ...
 
-    def hold(self, images: Tensor, memory_limit: int) -> Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]:
-        """Take uint8 (N, C, H, W); return what makes of places and draws a training batch as `finish` does."""
+    def hold(self, images: Tensor, memory_limit: int) -> "BatchMaker":
+        """Take uint8 (N, C, H, W); return what makes training batches of them, as `finish` does."""
         ...
 
     def finish(self, images: Tensor) -> Tensor:
@@ -86,7 +107,11 @@ class Reading:
 
     def numbers(self, step: Step) -> NDArray[np.float64]:
         """Return the random numbers of a step's samples: (B, N)."""
-        return random_streams.uniform(self.seed, self.epoch, step.samples, self.input.draws, step.copies)
+        numbers = random_streams.uniform(self.seed, self.epoch, step.samples, self.input.draws, step.copies)
+        for place in self.input.alternating:
+            first = random_streams.uniform(self.seed, 0, step.samples, place + 1, step.copies)[:, place]
+            numbers[:, place] = (first + self.epoch / 2) % 1
+        return numbers
 
     def read_into(self, images: NDArray[Any], step: Step) -> Unreadable | None:
         """Fill (B, *shape) with a step's samples, or say which of them cannot be read."""

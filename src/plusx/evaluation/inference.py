@@ -20,6 +20,7 @@ from plusx.data.steps import evaluation_part
 from plusx.device import Device
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
 from plusx.events import Advanced, Event
+from plusx.inputs.views import averaged
 from plusx.tasks.classification import Classification
 
 if TYPE_CHECKING:
@@ -45,10 +46,17 @@ def exact_float32() -> Generator[None]:
             part.fp32_precision = precision
 
 
-def outputs_of(network: nn.Module, images: Tensor, device: Device) -> Tensor:
-    """Return a network's outputs for prepared images (B, C, height, width), computed in float32."""
+def outputs_of(network: nn.Module, images: Tensor, device: Device, views: str = "one") -> Tensor:
+    """Return a network's outputs for prepared images (B, C, height, width), computed in float32.
+
+    Args:
+        network: In evaluation mode, on the device.
+        images: As the input prepares them.
+        device: Where to compute.
+        views: The input's: over them the outputs are averaged.
+    """
     with torch.inference_mode(), torch.autocast(device.kind, enabled=False), exact_float32():
-        return network(device.place_images(images))
+        return averaged(lambda seen: network(device.place_images(seen)), images, views)
 
 
 def predict(
@@ -73,7 +81,7 @@ def predict(
     try:
         yield from batches.load()
         for batch in batches.epoch():
-            probabilities = task.probabilities(outputs_of(network, batch.images, device))
+            probabilities = task.probabilities(outputs_of(network, batch.images, device, batches.input.views))
             rows.append(probabilities.cpu().numpy())
             done += len(probabilities)
             yield Advanced(activity, done, len(batches.part))

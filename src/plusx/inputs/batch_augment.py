@@ -7,7 +7,8 @@ strip or a result of one pixel is resized. Where no resizing is needed there is 
 
 Papers: flip and pad-and-crop, He et al. 2015, arXiv:1512.03385, section 4.2. Random resized crop, Szegedy et al. 2014,
 arXiv:1409.4842, section 6. Cutout, DeVries & Taylor 2017, arXiv:1708.04552, section 3. RandAugment, Cubuk et al. 2019,
-arXiv:1909.13719. TrivialAugment, Müller & Hutter 2021, arXiv:2103.10158.
+arXiv:1909.13719. TrivialAugment, Müller & Hutter 2021, arXiv:2103.10158. Random erasing, Zhong et al. 2017,
+arXiv:1708.04896, section 3.
 
 Shape letters: B samples, N numbers a sample, C channels, H and W the size found, h and w the final size.
 """
@@ -32,15 +33,19 @@ if TYPE_CHECKING:
 # What each of a sample's numbers decides.
 FLIP, PAD_TOP, PAD_LEFT, CUT_ROW, CUT_COLUMN, POLICY, CROP_TOP, CROP_LEFT, ATTEMPTS = range(9)
 CROP_ATTEMPTS = 10  # two numbers each: area and aspect
-DRAWS = ATTEMPTS + 2 * CROP_ATTEMPTS
+ERASE = ATTEMPTS + 2 * CROP_ATTEMPTS
+DRAWS = ERASE + 1
 
 POLICIES = ("none", "randaugment", "trivialaugment")
+STRONGEST = 30  # of randaugment's magnitudes
+ERASED_AREA = (0.02, 0.33)  # of the image's; and the logarithm of height over width: torchvision's own bounds
+ERASED_ASPECT = (math.log(0.3), math.log(3.3))
 
 
 def augment_batch(settings: "ImageInput", images: Tensor, numbers: NDArray[np.float64]) -> Tensor:
     """Apply the augmentations of `settings` to a batch of equal-sized images.
 
-    The order: random resized crop (or the resize of evaluation), pad and crop, flip, policy, cutout.
+    The order: random resized crop (or the resize of evaluation), pad and crop, flip, policy, cutout, erase.
 
     Args:
         settings: Which augmentations are on, and the final size.
@@ -74,6 +79,8 @@ def changed_at_size(settings: "ImageInput", images: Tensor, numbers: NDArray[np.
         pixels = policies_applied(settings, pixels, numbers)
     if settings.cutout:
         pixels = cut_out(settings, pixels, numbers)
+    if settings.erase:
+        pixels = erased(settings, pixels, numbers)
     return torch.from_numpy(np.ascontiguousarray(pixels))
 
 
@@ -205,11 +212,32 @@ def cut_out(settings: "ImageInput", pixels: NDArray[np.uint8], numbers: NDArray[
     return np.where(square, mean[None, :, None, None], pixels)
 
 
+def erased(settings: "ImageInput", pixels: NDArray[np.uint8], numbers: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Set a rectangle to the mean pixel, in some images: Zhong et al. 2017, algorithm 1, as torchvision has it.
+
+    Of ten attempts to draw area and aspect the first that fits within the image is taken; if none does, none is erased.
+    """
+    pixels, mean = pixels.copy(), np.rint(np.array(settings.mean) * 255).astype(np.uint8)
+    for image, number in zip(pixels, numbers[:, ERASE], strict=True):
+        if number >= settings.erase:
+            continue
+        draws = np.random.Generator(np.random.Philox(key=int(number * 2**53)))
+        for _ in range(CROP_ATTEMPTS):
+            area = settings.height * settings.width * draws.uniform(*ERASED_AREA)
+            aspect = math.exp(draws.uniform(*ERASED_ASPECT))
+            tall, wide = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if tall < settings.height and wide < settings.width:
+                top, left = draws.integers(settings.height - tall + 1), draws.integers(settings.width - wide + 1)
+                image[:, top : top + tall, left : left + wide] = mean[:, None, None]
+                break
+    return pixels
+
+
 def policies_applied(
     settings: "ImageInput", pixels: NDArray[np.uint8], numbers: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
     """Run torchvision's policy on each image, its random stream seeded by one of the sample's numbers."""
-    transform = policy_transform(settings.policy)
+    transform = policy_transform(settings.policy, settings.policy_magnitude)
     results: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
         for image, draws in zip(torch.from_numpy(np.ascontiguousarray(pixels)), numbers, strict=True):
@@ -220,9 +248,12 @@ def policies_applied(
 
 
 @lru_cache
-def policy_transform(name: str) -> Callable[[Tensor], Tensor]:
-    """Return torchvision's transform for a policy."""
+def policy_transform(name: str, magnitude: int) -> Callable[[Tensor], Tensor]:
+    """Return torchvision's transform for a policy, of a magnitude where it has one."""
     from torchvision.transforms import v2
 
-    transforms: dict[str, Any] = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
+    transforms: dict[str, Any] = {
+        "randaugment": lambda: v2.RandAugment(magnitude=magnitude),
+        "trivialaugment": v2.TrivialAugmentWide,
+    }
     return transforms[name]()

@@ -3,85 +3,111 @@
 Shape letters: N images, B of them, n draws an image, C channels, H and W the size found, h and w the final size.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plusx.inputs.batch_augment import CUT_COLUMN, CUT_ROW, FLIP, PAD_LEFT, PAD_TOP, augment_batch, fitted
+from plusx.inputs.batch_augment import CUT_COLUMN, CUT_ROW, DRAWS, FLIP, PAD_LEFT, PAD_TOP, augment_batch, fitted
 
 if TYPE_CHECKING:
     from plusx.inputs.image import ImageInput
 
-MakeBatch = Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]
 CHUNK = 512  # images that are resized at once
 ROW = 1 << 14  # numbers of a normalization's factors that stay in a processor's nearest cache
+ALONE = 1 << 15  # numbers that torch works on with one thread; others may be busy reading
+MIRRORS = 4  # a mirrored copy is kept where it and the images take no more than 1 / MIRRORS of the memory allowed
 
 
-def hold(settings: "ImageInput", images: Tensor, memory_limit: int) -> MakeBatch:
+class BatchMaker(Protocol):
+    """Makes a training batch of images that it holds."""
+
+    draws: ClassVar[int]
+    """n, how many random numbers an image takes."""
+
+    def __call__(self, places: NDArray[np.int64], numbers: NDArray[np.float64]) -> Tensor:
+        """Take (B,) places and (B, n) draws; return float32 (B, C, h, w), channels last in memory."""
+        ...
+
+
+def hold(settings: "ImageInput", images: Tensor, memory_limit: int) -> BatchMaker:
     """Arrange images so that training batches of them are made fast; the bits are those of `augment_batch`.
 
     Args:
         settings: The final size and the augmentations.
         images: (N, C, H, W) uint8.
         memory_limit: What needs more bytes than these and than the images is not resized beforehand.
-
-    Returns:
-        What takes (B,) places and (B, n) draws and returns float32 (B, C, h, w), channels last in memory.
     """
     whole = len(images) * settings.channels * settings.height * settings.width
-    if not settings.random_resized_crop and settings.policy == "none" and whole <= max(memory_limit, images.numel()):
-        return Padded(settings, images)
+    one_by_one = settings.random_resized_crop or settings.policy != "none" or settings.erase
+    if one_by_one or whole > max(memory_limit, images.numel()):
+        return AsRead(settings, images)
+    return Padded(settings, images, mirrors=settings.flip and whole * 2 * MIRRORS <= memory_limit)
 
-    def make(places: NDArray[np.int64], numbers: NDArray[np.float64]) -> Tensor:
-        augmented = augment_batch(settings, images[torch.from_numpy(places)], numbers)
-        return finish(settings, augmented.permute(0, 2, 3, 1).contiguous())
 
-    return make
+@dataclass(frozen=True)
+class AsRead:
+    """Images as they were read, augmented by `augment_batch`."""
+
+    settings: "ImageInput"
+    images: Tensor
+    draws: ClassVar[int] = DRAWS
+
+    def __call__(self, places: NDArray[np.int64], numbers: NDArray[np.float64]) -> Tensor:
+        """Make a batch."""
+        augmented = augment_batch(self.settings, self.images[torch.from_numpy(places)], numbers)
+        return finish(self.settings, augmented.permute(0, 2, 3, 1).contiguous())
 
 
 class Padded:
     """Images of the final size, channels last, one after the other with zeros between them.
 
     A row's zeros on the right are those on the left of the next row, and an image's below are those above the next, so
-    every shifted crop is a window of the one long array and needs no test for its borders.
+    every shifted crop is a window of the one long array and needs no test for its borders. The mirrored images, if they
+    are held too, follow the others.
     """
 
-    def __init__(self, settings: "ImageInput", images: Tensor) -> None:
-        self.settings = settings
+    draws: ClassVar[int] = 1 + max(FLIP, PAD_TOP, PAD_LEFT, CUT_ROW, CUT_COLUMN)
+
+    def __init__(self, settings: "ImageInput", images: Tensor, *, mirrors: bool) -> None:
+        self.settings, self.count, self.mirrors = settings, len(images), mirrors
         channels, height, width, pad = settings.channels, settings.height, settings.width, settings.pad_and_crop
-        count, line, block = len(images), (width + pad) * channels, height + pad
-        flat = np.zeros((count * block + pad) * line + pad * channels, np.uint8)
+        held, line, block = self.count * (1 + mirrors), (width + pad) * channels, height + pad
+        flat = np.zeros((held * block + pad) * line + pad * channels, np.uint8)
         body = np.lib.stride_tricks.as_strided(
-            flat[(pad * line + pad * channels) :], (count, height, width, channels), (block * line, line, channels, 1)
+            flat[pad * line + pad * channels :], (held, height, width, channels), (block * line, line, channels, 1)
         )
-        for first in range(0, count, CHUNK):
-            part = fitted(settings, images[first : first + CHUNK])
-            body[first : first + CHUNK] = part.permute(0, 2, 3, 1).numpy()
-        shifts = 2 * pad + 1
+        for first in range(0, self.count, CHUNK):
+            part = fitted(settings, images[first : first + CHUNK]).permute(0, 2, 3, 1).numpy()
+            body[first : first + len(part)] = part
+            if mirrors:
+                body[self.count + first : self.count + first + len(part)] = part[:, :, ::-1]
+        self.shifts = 2 * pad + 1
         self.windows = np.lib.stride_tricks.as_strided(
             flat,
-            (count, shifts, shifts, height, width * channels),
+            (held, self.shifts, self.shifts, height, width * channels),
             (block * line, line, channels, line, 1),
             writeable=False,
         )
 
     def __call__(self, places: NDArray[np.int64], numbers: NDArray[np.float64]) -> Tensor:
-        """Make a batch; see `hold`."""
+        """Make a batch."""
         settings = self.settings
-        shape = (-1, settings.height, settings.width, settings.channels)
-        shifts = 2 * settings.pad_and_crop + 1
-        top, left = (numbers[:, PAD_TOP] * shifts).astype(np.int64), (numbers[:, PAD_LEFT] * shifts).astype(np.int64)
-        pixels = self.windows[places, top, left].reshape(shape)
-        if settings.flip:
-            mirrored = np.flatnonzero(numbers[:, FLIP] < 0.5)
-            chosen = torch.from_numpy(self.windows[places[mirrored], top[mirrored], left[mirrored]].reshape(shape))
+        top, left = (numbers[:, [PAD_TOP, PAD_LEFT]] * self.shifts).astype(np.int64).T
+        mirrored = numbers[:, FLIP] < 0.5 if settings.flip else np.zeros(len(places), bool)
+        if self.mirrors:  # what is mirrored first is shifted the other way
+            places, left = places + self.count * mirrored, np.where(mirrored, self.shifts - 1 - left, left)
+        pixels = self.windows[places, top, left]
+        pixels = pixels.reshape(-1, settings.height, settings.width, settings.channels)
+        if mirrored.any() and not self.mirrors:
             # torch mirrors fast what it sees as images with the channels last.
-            pixels[mirrored] = chosen.permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1).numpy()
+            pixels[mirrored] = (
+                torch.from_numpy(pixels[mirrored]).permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1).numpy()
+            )
         if settings.cutout:
             cut_out_in_place(settings, pixels, numbers)
         return finish(settings, torch.from_numpy(pixels))
@@ -104,8 +130,13 @@ def finish(settings: "ImageInput", images: Tensor) -> Tensor:
     count, height, width, channels = images.shape
     repeats = height * width if height * width * channels <= ROW else width
     scale, shift = factors(settings.mean, settings.deviation, repeats)
-    pixels = images.reshape(-1, repeats * channels).to(torch.float32)
-    pixels.mul_(torch.from_numpy(scale)).add_(torch.from_numpy(shift))
+    rows = images.reshape(-1, repeats * channels)
+    # NumPy asks the system for large pages, torch does not: for photos, most of the time would go into small ones.
+    pixels = torch.from_numpy(np.empty(rows.shape, np.float32))
+    factor, summand = torch.from_numpy(scale), torch.from_numpy(shift)
+    at_once = max(1, ALONE // (repeats * channels))
+    for part, found in zip(pixels.split(at_once), rows.split(at_once), strict=True):
+        part.copy_(found).mul_(factor).add_(summand)
     return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 

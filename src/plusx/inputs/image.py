@@ -18,7 +18,7 @@ from torch import Tensor
 
 from plusx.errors import UsageError, look_up
 from plusx.inputs import held, photo
-from plusx.inputs.batch_augment import DRAWS, augment_batch
+from plusx.inputs.batch_augment import DRAWS, FLIP, augment_batch
 from plusx.inputs.decode import (
     IMAGE_SUFFIXES,
     UnreadableImage,
@@ -61,12 +61,17 @@ class ImageInput:
         rounded: Whether resized pixels become whole levels after each pass, as in Pillow, and so in torchvision and
             timm: with weights that were trained there the answers are then theirs. Without it pixels are finer.
         max_pixels: A file whose header claims more is refused before it is decoded.
+        views: What of an image the network is shown when it answers: "one", "flip" or "shift"; see VIEWS.
         flip: Mirror left and right, half of the time. This and all below: training only.
+        alternating_flip: With `flip`: half of the images, by chance, are mirrored in the first epoch, the others in
+            the second, and so on (Jordan 2024, arXiv:2404.00498, section 3.6).
         pad_and_crop: Pixels of zero padding on each side before a random crop (He et al. 2015, section 4.2: 4).
         random_resized_crop: Cut a random part and resize it, instead of `fit`.
         crop_scale: Least and largest share of the area in such a part.
         cutout: Side of the square set to the mean pixel, 0 for none.
         policy: "none", "randaugment" or "trivialaugment", as torchvision has them.
+        policy_magnitude: How strong randaugment is: 0 to 30.
+        erase: Probability of setting a random rectangle to the mean pixel (Zhong et al. 2017, arXiv:1708.04896).
     """
 
     height: int
@@ -79,12 +84,16 @@ class ImageInput:
     interpolation: str = "bilinear"
     rounded: bool = False
     max_pixels: int = 100_000_000
+    views: str = "one"
     flip: bool = False
+    alternating_flip: bool = False
     pad_and_crop: int = 0
     random_resized_crop: bool = False
     crop_scale: tuple[float, float] = (0.08, 1.0)
     cutout: int = 0
     policy: str = "none"
+    policy_magnitude: int = 9
+    erase: float = 0.0
 
     kind: ClassVar[str] = "image"
     draws: ClassVar[int] = DRAWS
@@ -106,6 +115,11 @@ class ImageInput:
                 raise UsageError(f"{name} is {value!r}; expected a list of numbers")
             object.__setattr__(self, name, tuple(value))
         check_fields(self)
+
+    @property
+    def alternating(self) -> tuple[int, ...]:
+        """Which of a sample's numbers are drawn once and move by a half from epoch to epoch."""
+        return (FLIP,) if self.flip and self.alternating_flip else ()
 
     def read(self, source: Source) -> Tensor:
         """Read one image, upright, in this input's channels.
@@ -200,7 +214,7 @@ class ImageInput:
         """
         return augment_batch(self, images, np.asarray(numbers))
 
-    def hold(self, images: Tensor, memory_limit: int) -> held.MakeBatch:
+    def hold(self, images: Tensor, memory_limit: int) -> held.BatchMaker:
         """Arrange images (N, C, H, W) uint8 in memory; return what makes training batches of them, normalized."""
         return held.hold(self, images, memory_limit)
 

@@ -4,8 +4,9 @@ import math
 from typing import TYPE_CHECKING
 
 from plusx.errors import UsageError, look_up
-from plusx.inputs.batch_augment import POLICIES
+from plusx.inputs.batch_augment import POLICIES, STRONGEST
 from plusx.inputs.resize import FILTERS
+from plusx.inputs.views import VIEWS
 
 if TYPE_CHECKING:
     from plusx.inputs.image import ImageInput
@@ -23,16 +24,24 @@ def check_fields(settings: "ImageInput") -> None:
         check_integer(name, getattr(settings, name), 1)
     for name in ("pad_and_crop", "cutout"):
         check_integer(name, getattr(settings, name), 0)
-    for name in ("flip", "random_resized_crop", "rounded"):
+    for name in ("flip", "alternating_flip", "random_resized_crop", "rounded"):
         if not isinstance(getattr(settings, name), bool):
             raise UsageError(f"{name} is {getattr(settings, name)!r}; expected true or false")
     look_up("fit", settings.fit, dict.fromkeys(FITS))
     look_up("interpolation", settings.interpolation, FILTERS)
     look_up("policy", settings.policy, dict.fromkeys(POLICIES))
+    look_up("way to view images", settings.views, VIEWS)
+    if settings.views == "shift" and min(settings.height, settings.width) < 2:
+        raise UsageError(f"views 'shift' needs sides of 2 pixels, not {settings.height}x{settings.width}; use 'one'")
     if settings.policy != "none" and settings.channels not in (1, 3):
         raise UsageError(f"policy {settings.policy!r} works on 1 or 3 channels, not {settings.channels}; use 'none'")
     if not (is_number(settings.crop_fraction) and 0 < settings.crop_fraction <= 1):
         raise UsageError(f"crop_fraction is {settings.crop_fraction!r}; expected a number above 0 and at most 1")
+    check_integer("policy_magnitude", settings.policy_magnitude, 0)
+    if settings.policy_magnitude > STRONGEST:
+        raise UsageError(f"policy_magnitude is {settings.policy_magnitude}; expected at most {STRONGEST}")
+    if not (is_number(settings.erase) and 0 <= settings.erase <= 1):
+        raise UsageError(f"erase is {settings.erase!r}; expected a probability, 0 to 1")
     if settings.cutout > min(settings.height, settings.width):
         raise UsageError(
             f"cutout is {settings.cutout}, larger than the image of {settings.height} x {settings.width}; "

@@ -71,7 +71,7 @@ def read_augmented(settings: "ImageInput", source: "Source", numbers: NDArray[np
     if part is None:
         part = file_part(settings, source, numbers)
     image = resized_bytes(part[None], settings.height, settings.width, settings.interpolation)
-    if settings.pad_and_crop or settings.cutout or settings.policy != "none":
+    if settings.pad_and_crop or settings.cutout or settings.policy != "none" or settings.erase:
         return changed_at_size(settings, image, numbers[None])[0]
     mirrored = settings.flip and numbers[FLIP] < 0.5
     return (image.flip(3) if mirrored else image)[0]

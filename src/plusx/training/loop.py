@@ -86,7 +86,7 @@ def train(
                 )
             except NotFinite as error:
                 went_back = heed(error, progress)
-            if progress.step_in_epoch == steps:
+            if progress.step_in_epoch == steps or progress.step == recipe.steps:
                 if recipe.exact_statistics:
                     average_statistics(progress.scored_network, batches, recipe, progress.epoch, device)
                 progress.end_epoch(rate)
@@ -94,9 +94,10 @@ def train(
             if went_back:
                 break
             yield progress
+            if progress.epoch_ended:
+                _expect_record(progress)
+                break
             asked = time.perf_counter()
-        else:
-            _expect_record(progress)
 
 
 def _expect_record(progress: Progress) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from plusx.network import layers
 from plusx.training.freezing import parts_of
 from plusx.training.lamb import Lamb
-from plusx.training.recipe import Recipe
+from plusx.training.recipe import Recipe, all_steps
 
 ONE_CYCLE_START = 1 / 25  # where the rise begins, as in torch's OneCycleLR; its share of the training by default:
 ONE_CYCLE_RISE = 0.25
@@ -71,11 +71,13 @@ def learning_rate(
     """
     if step < alone:
         return recipe.learning_rate
-    step, total = step - alone, recipe.epochs * steps_per_epoch - alone
+    step, total = step - alone, all_steps(recipe, steps_per_epoch) - alone
     warmup = min(recipe.warmup_epochs * steps_per_epoch, total / 2)
     if recipe.schedule == "one_cycle":
         warmup = warmup or ONE_CYCLE_RISE * total
     if step < warmup:
+        if recipe.warmup_rate:
+            return recipe.warmup_rate
         start = ONE_CYCLE_START if recipe.schedule == "one_cycle" else 0.0
         return recipe.learning_rate * (start + (1 - start) * (step + 1) / (math.floor(warmup) + 1))
     share = (step - warmup) / max(total - warmup, 1)

@@ -127,7 +127,8 @@ class Progress:
         """Whether training is over: all epochs done, or stopped early, and the last epoch recorded."""
         stopping = self.recipe.early_stopping
         stopped = bool(stopping) and self.epochs_without_improvement >= stopping
-        return self.recorded and (self.epoch >= self.recipe.epochs or stopped)
+        exhausted = 0 < self.recipe.steps <= self.step
+        return self.recorded and (self.epoch >= self.recipe.epochs or exhausted or stopped)
 
     def record(
         self, scores: Mapping[str, float], *, monitor: str | None = None, tie: str | None = None, lower: bool = False

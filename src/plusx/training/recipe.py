@@ -53,7 +53,7 @@ CHOICES = {
 }
 NOT_NEGATIVE = (
     "weight_decay", "warmup_epochs", "head_epochs", "patience", "gradient_clip", "early_stopping", "lookahead_steps",
-    "mixup", "cutmix", "exact_statistics",
+    "mixup", "cutmix", "exact_statistics", "steps", "warmup_rate", "warmup_blocks",
 )  # fmt: skip
 
 
@@ -64,6 +64,8 @@ class Recipe:
     Args:
         name: The recipe's name.
         epochs: Passes over the training split.
+        steps: The most optimizer steps: training ends with them, even within an epoch, or with the epochs, whichever
+            comes first; 0 sets no such end.
         batch_size: Samples a step.
         optimizer: "sgd", "adam", "adamw" or "lamb".
         learning_rate: The highest learning rate of the schedule.
@@ -74,6 +76,8 @@ class Recipe:
         schedule: "constant", "cosine", "step", "one_cycle" or "plateau".
         warmup_epochs: Epochs, or a part of one, over which the learning rate rises linearly to its highest; never
             more than half of all epochs.
+        warmup_rate: The learning rate of the warm-up, if it is to be constant and not to rise.
+        warmup_blocks: The fewest residual blocks with which a network gets the warm-up, unless it is asked for by hand.
         milestones: Shares of the training (0 to 1) at which "step" multiplies the learning rate.
         factor: What "step" and "plateau" multiply the learning rate by.
         patience: Epochs without a better validation score that "plateau" bears; it acts after one more.
@@ -92,9 +96,11 @@ class Recipe:
             is off. With both, each step takes one of them, by chance.
         repeats: How often a sample comes in an epoch, each time augmented anew; the epoch has as many samples as ever,
             so it has fewer different ones (Berman et al. 2019, arXiv:1902.05509).
-        first_size: Side of the training images at first, as a part of their final side; it grows in steps (progressive
-            resizing). 1 is off.
-        growing: Share of the epochs after which it is the final side.
+        first_size: Side of the training images at first, as a part of the side that is scored; it grows in steps
+            (progressive resizing). 1 is off.
+        last_size: Their side in the end, likewise: networks do well on images a little larger than those that they
+            were trained on (Touvron et al. 2019, arXiv:1906.06423).
+        growing: Share of the epochs after which they have it.
         exact_statistics: Batches of training images over which the batch norms' statistics are averaged anew before the
             network is scored, as He et al. 2015 did once after training; 0 keeps the running ones.
         keep: Which weights are scored on the test split and kept: "best" or "last".
@@ -118,6 +124,7 @@ class Recipe:
 
     name: str = "custom"
     epochs: int = 10
+    steps: int = 0
     batch_size: int = 128
     optimizer: str = "sgd"
     learning_rate: float = 0.1
@@ -127,6 +134,8 @@ class Recipe:
     decay_norm_and_bias: bool = False
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
+    warmup_rate: float = 0.0
+    warmup_blocks: int = 0
     milestones: tuple[float, ...] = (0.5, 0.75)
     factor: float = 0.1
     patience: int = 5
@@ -141,6 +150,7 @@ class Recipe:
     cutmix: float = 0.0
     repeats: int = 1
     first_size: float = 1.0
+    last_size: float = 1.0
     growing: float = 0.5
     exact_statistics: int = 0
     keep: str = "best"
@@ -171,15 +181,23 @@ class Recipe:
             _expect(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         for name in ("momentum", "average_decay"):
             _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "at least 0 and below 1")
-        for name in ("rate_decay", "first_size", "growing", "lookahead_share"):
+        for name in ("rate_decay", "first_size", "last_size", "growing", "lookahead_share"):
             _expect(name, getattr(self, name), 0 < getattr(self, name) <= 1, "above 0 and at most 1")
         _expect("factor", self.factor, 0 < self.factor < 1, "above 0 and below 1")
         named = self.freeze in FROZEN or (self.freeze.isdecimal() and int(self.freeze) > 0)
         _expect("freeze", repr(self.freeze), named, f"{FREEZE_WORDS} from 1 on")
         in_order = list(self.milestones) == sorted(self.milestones) and all(0 < share < 1 for share in self.milestones)
         _expect("milestones", list(self.milestones), in_order, "shares of the training between 0 and 1, rising")
+        smaller = self.first_size <= self.last_size or self.first_size == 1
+        _expect("first_size", self.first_size, smaller, f"at most last_size {self.last_size:g}, or 1 for no growing")
         lowest_is_low = 0 <= self.minimum_learning_rate <= self.learning_rate
         _expect("minimum_learning_rate", self.minimum_learning_rate, lowest_is_low, "between 0 and learning_rate")
+
+
+def all_steps(recipe: Recipe, steps_per_epoch: int) -> int:
+    """Return how many optimizer steps a training has."""
+    whole = recipe.epochs * steps_per_epoch
+    return min(whole, recipe.steps) if recipe.steps else whole
 
 
 def _expect(name: str, found: object, holds: bool, expected: str) -> None:

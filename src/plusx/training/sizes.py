@@ -16,20 +16,21 @@ LEAST = 8
 def side(recipe: Recipe, epoch: int, height: int, width: int) -> tuple[int, int]:
     """Return the height and width of training images in an epoch.
 
-    They grow from `first_size` of the final ones in equal steps, as many epochs each, and are final when `growing` of
-    the epochs are over. Sides are multiples of 4, above 64 of 32, and at least 8; the final ones are as they are.
+    They grow in equal steps, as many epochs each, from `first_size` to `last_size`, which they have when `growing` of
+    the epochs are over. On their way they are multiples of 4, above 64 of 32, and at least 8.
 
     Args:
-        recipe: Its `first_size` and `growing` say how.
+        recipe: Its `first_size`, `last_size` and `growing` say how.
         epoch: From 0.
-        height: The final one.
-        width: The final one.
+        height: That of the images that are scored.
+        width: Theirs.
     """
-    share = epoch / (recipe.growing * recipe.epochs)
-    if recipe.first_size == 1 or share >= 1:
+    share, last = epoch / (recipe.growing * recipe.epochs), recipe.last_size
+    height, width = max(1, round(last * height)), max(1, round(last * width))
+    if recipe.first_size >= last or share >= 1:
         return height, width
     grown = int(share * GROWN_IN) / GROWN_IN
-    part = recipe.first_size + (1 - recipe.first_size) * grown
+    part = (recipe.first_size + (last - recipe.first_size) * grown) / last
     return _rounded(part * height, height), _rounded(part * width, width)
 
 

@@ -177,7 +177,7 @@ def test_wrong_images_and_numbers_are_refused() -> None:
         PLAIN.augment_batch(images(2).float(), draws(2))
     with pytest.raises(UsageError, match=r"expected uint8 of shape \(batch, 3, height, width\)"):
         PLAIN.augment_batch(images(2, channels=1), draws(2))
-    with pytest.raises(UsageError, match=r"found numbers of shape \(3, 28\); expected \(2, 28\)"):
+    with pytest.raises(UsageError, match=r"found numbers of shape \(3, 29\); expected \(2, 29\)"):
         PLAIN.augment_batch(images(2), draws(3))
 
 
@@ -187,3 +187,68 @@ def test_an_image_can_end_as_one_pixel() -> None:
     for each in (settings, dataclasses.replace(settings, random_resized_crop=True, crop_scale=(1.0, 1.0))):
         answer = each.augment_batch(before, np.full((3, ImageInput.draws), 0.5))
         assert (answer - before.float().mean((2, 3), keepdim=True)).abs().max() <= 0.5
+
+
+def rectangle(image, color):
+    """The rows and columns of the pixels of one color, which must fill a rectangle; None if there are none."""
+    inside = (image == color[:, None, None]).all(0)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not len(rows):
+        return None
+    assert inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    assert inside.sum() == len(rows) * len(columns)
+    return len(rows), len(columns)
+
+
+def test_erasing_sets_one_rectangle_to_the_mean_with_its_probability():
+    settings = ImageInput(40, 60, 3, (0.2, 0.4, 0.6), (0.3,) * 3, erase=0.25)
+    images = torch.full((4000, 3, 40, 60), 9, dtype=torch.uint8)
+    numbers = np.random.default_rng(0).random((4000, settings.draws))
+    found = settings.augment_batch(images, numbers).numpy()
+    color = np.array([51, 102, 153])
+    sides = [one for one in (rectangle(image, color) for image in found) if one]
+    assert len(sides) / 4000 == pytest.approx(0.25, abs=0.02)
+    areas = np.array([tall * wide / 2400 for tall, wide in sides])
+    aspects = np.array([tall / wide for tall, wide in sides])
+    assert areas.min() > 0.01
+    assert areas.max() < 0.36
+    assert np.quantile(areas, 0.5) == pytest.approx(0.16, abs=0.03)  # torchvision's rule favors small ones a little
+    assert aspects.min() < 0.5 < 2 < aspects.max() < 4
+    assert (found[[place for place, image in enumerate(found) if not rectangle(image, color)]] == 9).all()
+
+
+def test_erasing_is_a_function_of_the_samples_own_numbers():
+    settings = ImageInput(16, 16, 1, (0.5,), (0.3,), erase=0.9)
+    images = torch.randint(0, 256, (12, 1, 16, 16), dtype=torch.uint8)
+    numbers = np.random.default_rng(0).random((12, settings.draws))
+    whole = settings.augment_batch(images, numbers)
+    apart = torch.stack([settings.augment(image, row) for image, row in zip(images, numbers, strict=True)])
+    assert torch.equal(whole, apart)
+    assert not torch.equal(whole, images)
+    held = settings.hold(images, 2**20)(np.arange(12), numbers)
+    assert torch.equal(held, settings.finish(whole.permute(0, 2, 3, 1).contiguous()))
+    assert torch.equal(settings.read_augmented(images[3, 0].numpy(), numbers[3]), whole[3])
+
+
+def test_a_stronger_randaugment_changes_more():
+    images = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8)
+    numbers = np.random.default_rng(0).random((40, 40))
+    changed = []
+    for magnitude in (0, 9, 30):
+        settings = ImageInput(16, 16, 3, (0.5,) * 3, (0.3,) * 3, policy="randaugment", policy_magnitude=magnitude)
+        changed.append((settings.augment_batch(images, numbers).int() - images.int()).abs().float().mean().item())
+    assert changed == sorted(changed)
+    assert changed[0] < changed[2] / 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"erase": 1.5}, "erase is 1.5"),
+        ({"policy_magnitude": 31}, "at most 30"),
+        ({"policy_magnitude": -1}, "0 or more"),
+    ],
+)
+def test_the_strengths_are_checked(changes, words):
+    with pytest.raises(UsageError, match=words):
+        ImageInput(16, 16, 3, (0.5,) * 3, (0.3,) * 3, **changes)

@@ -7,10 +7,11 @@ import tiny
 import torch
 from torch import nn
 
-from plusx.errors import UsageError
+from plusx.errors import PlusxError, UsageError
 from plusx.training.averaging import WeightAverage
 from plusx.training.loop import train
 from plusx.training.optimization import learning_rate, optimizer_for, parameter_groups
+from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
 
 STEPS = 10  # an epoch; ten epochs make 100 steps
@@ -274,6 +275,9 @@ def test_a_step_moves_the_norms_biases_so_many_times_farther():
         ({"repeats": 0}, "repeats is 0, but must be a whole number of at least 1"),
         ({"first_size": 0.0}, "first_size is 0.0, but must be above 0 and at most 1"),
         ({"growing": 1.5}, "growing"),
+        ({"steps": -1}, "steps"),
+        ({"warmup_rate": -1.0}, "warmup_rate"),
+        ({"first_size": 0.9, "last_size": 0.8}, "first_size is 0.9, but must be at most last_size 0.8, or 1"),
         ({"keep": "lats"}, "did you mean 'last'"),
         ({"not_finite": "rolback"}, "did you mean 'rollback'"),
     ],
@@ -281,3 +285,43 @@ def test_a_step_moves_the_norms_biases_so_many_times_farther():
 def test_the_ingredients_of_a_recipe_are_checked(changes, words):
     with pytest.raises(UsageError, match=words):
         Recipe(**changes)
+
+
+def test_a_warm_up_may_be_constant():
+    """He et al. 2015, section 4.2: about 400 steps at 0.01, for the network of 110 layers."""
+    found = rates(schedule="step", warmup_epochs=0.4, warmup_rate=0.01)
+    assert found[:5] == [0.01] * 4 + [0.4]
+    assert rates(schedule="step", warmup_epochs=0.0, warmup_rate=0.01)[0] == 0.4
+
+
+def test_the_most_steps_end_the_schedule():
+    found = rates(schedule="step", steps=60, milestones=(0.5, 0.75), factor=0.1)
+    assert [found.index(rate) for rate in sorted(set(found), reverse=True)] == [0, 30, 45]
+    assert rates(schedule="step", steps=1000) == rates(schedule="step")
+    assert rates(schedule="cosine", steps=50)[25] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("steps", "ends"), [(7, [3, 6, 7]), (6, [3, 6]), (2, [2]), (100, [3, 6, 9, 12])])
+def test_training_ends_with_the_most_steps_even_within_an_epoch(steps, ends):
+    made, recipe = tiny.network(), Recipe(epochs=4, steps=steps, batch_size=4)
+    progress = Progress(made, recipe)
+    seen = []
+    for _ in train(made, tiny.TASK, tiny.batches(), recipe, progress):
+        if progress.epoch_ended:
+            seen.append(progress.step)
+            progress.record({"accuracy": 0.5})
+    assert seen == ends == [row["step"] for row in progress.history]
+    assert progress.finished
+    assert list(train(made, tiny.TASK, tiny.batches(), recipe, progress)) == []
+
+
+def test_a_last_epoch_cut_short_still_asks_for_its_scores():
+    made, recipe = tiny.network(), Recipe(epochs=4, steps=4, batch_size=4, early_stopping=3)
+    progress = Progress(made, recipe)
+    walk = train(made, tiny.TASK, tiny.batches(), recipe, progress)
+    for _ in range(3):
+        next(walk)
+    progress.record({"accuracy": 0.5})
+    assert next(walk).epoch_ended
+    with pytest.raises(PlusxError, match="epoch 2 ended without scores"):
+        next(walk)

@@ -65,3 +65,10 @@ def test_a_training_meets_them_epoch_by_epoch():
     for _ in train(network, tiny.TASK, batches, recipe):
         pass
     assert seen == [(8, 8)] * 2 + [(12, 12)] * 2 + [(16, 16)] * 4
+
+
+def test_the_last_size_may_be_smaller_than_the_one_that_is_scored():
+    """torchvision's networks of 224 pixels are trained on 176."""
+    assert set(sizes_of(224, 224, first_size=1.0, last_size=0.786)) == {(176, 176)}
+    found = [height for height, _ in sizes_of(224, 224, first_size=0.5, last_size=0.786)]
+    assert found == [96] * 2 + [128] * 4 + [160] * 2 + [176] * 8
