@@ -6,8 +6,9 @@ STAMP := $(VENV)/.set-up
 RUNS ?= runs
 SETS ?= digits
 DATA ?=
+MINUTES ?= 60
 
-.PHONY: help setup demo check test test-all golden bench clean
+.PHONY: help setup demo check test test-all golden bench torture clean
 
 help: ## Say what each door does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ bench: $(STAMP) ## Run the benchmarks that need no extra data (more: SETS="digit
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/accuracy.py $(SETS) --data-root "$(DATA)"
 	$(BIN)/python benchmarks/readme.py
+
+torture: $(STAMP) ## Kill runs, fail their disk, damage their states for MINUTES (60), and compare what they come to
+	$(BIN)/python benchmarks/torture.py --minutes $(MINUTES)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) build dist .import_linter_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
