@@ -16,13 +16,16 @@ class Scripted:
 
     shape: tuple = (1, 1, 1)
     draws: ClassVar[int] = 1
+    alternating: ClassVar[tuple] = ()
 
     def read(self, source):
         script = source.parent / "kill"
         if script.exists():
             sample, times = script.read_text().split()
             if sample == source.stem and int(times) > 0:
-                script.write_text(f"{sample} {int(times) - 1}")
+                changed = script.with_name(f"kill-{os.getpid()}")
+                changed.write_text(f"{sample} {int(times) - 1}")
+                changed.replace(script)  # others may read it at this moment
                 os.kill(os.getpid(), signal.SIGKILL)
         return torch.full((1, 1, 1), int(source.stem), dtype=torch.uint8)
 

@@ -18,12 +18,23 @@ def read(source):
     return torch.from_numpy(source)[None].clone()
 
 
+class Holding:
+    draws = 1
+
+    def __init__(self, images):
+        self.images = images
+
+    def __call__(self, places, numbers):
+        return added(self.images[torch.from_numpy(places)], numbers).float()
+
+
 INPUT = SimpleNamespace(
     draws=1,
     shape=(1, 1, 1),
     read=read,
     read_augmented=lambda source, numbers: added(read(source)[None], numbers[None])[0],
-    hold=lambda images, _: lambda places, numbers: added(images[torch.from_numpy(places)], numbers).float(),
+    alternating=(),
+    hold=lambda images, _: Holding(images),
     finish=lambda images: images.permute(0, 3, 1, 2).to(torch.float32),
     prepare=lambda images: images.to(torch.float32),
 )

@@ -19,7 +19,7 @@ from plusx import random_streams
 from plusx.data.cache import Cache
 from plusx.data.dataset import Sample
 from plusx.data.in_order import in_order
-from plusx.data.reading import Input, Reading, readable
+from plusx.data.reading import BatchMaker, Input, Reading, readable
 from plusx.data.steps import LEAST, Step, evaluation_part, evaluation_steps, step_sizes, training_steps
 from plusx.data.workers import Workers
 from plusx.errors import DataError, UsageError
@@ -120,8 +120,10 @@ class Batches:
         self.in_memory = self.shape is not None and len(self.samples) * math.prod(self.shape) <= memory_limit
         self.cache = None if self.in_memory or not training else cache
         self.replaced = 0
+        targets = [-1 if sample.target is None else sample.target for sample in self.samples]
+        self._targets = np.array(targets, dtype=np.int64)
         self._images: Tensor | None = None
-        self._held: tuple[Input, Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]] | None = None
+        self._held: tuple[Input, BatchMaker] | None = None
         if repeats < 1:
             raise UsageError(f"repeats is {repeats}, but must be 1 or more")
         if training and ranks > 1 and 0 < min(batch_size, len(self.samples)) < LEAST * ranks:
@@ -198,9 +200,7 @@ class Batches:
         reading = Reading(self.samples, shown, number, self.seed, self.training, cached)
         made = self._from_memory(steps, reading) if self.in_memory else self._from_files(steps, reading)
         for step, images in zip(steps, made, strict=True):
-            targets = [self.samples[index].target for index in step.samples.tolist()]
-            known = self.collate([-1 if target is None else target for target in targets])
-            yield Batch(images, known, step.samples, step.total)
+            yield Batch(images, self.collate(self._targets[step.samples].tolist()), step.samples, step.total)
 
     def _shape_of_arrays(self) -> tuple[int, int, int] | None:
         """Return what reading gives for samples that are all arrays of one shape, else None."""
@@ -214,14 +214,14 @@ class Batches:
         if self.training:
             make = self._batch_maker(reading.input)
             for step in steps:
-                yield make(step.samples, reading.numbers(step))
+                yield make(step.samples, reading.numbers(step, make.draws))
             return
         images = self._images
         assert images is not None  # noqa: S101 - `load` has run
         for step in steps:
             yield self.input.prepare(images[torch.from_numpy(step.samples - self.part.start)])
 
-    def _batch_maker(self, shown: Input) -> Callable[[NDArray[np.int64], NDArray[np.float64]], Tensor]:
+    def _batch_maker(self, shown: Input) -> BatchMaker:
         """Return what makes batches of the images in memory, arranged for the size that they have now."""
         if self._held is None or self._held[0] != shown:
             assert self._images is not None  # noqa: S101 - `load` has run

@@ -22,7 +22,7 @@ R = TypeVar("R")
 class BatchMaker(Protocol):
     """Makes training batches of images in memory."""
 
-    draws: int
+    draws: ClassVar[int]
     """n, how many random numbers it takes of each sample's."""
 
     def __call__(self, places: NDArray[np.int64], numbers: NDArray[np.float64]) -> Tensor:
@@ -105,9 +105,9 @@ class Reading:
         """The type of what `read_into` fills."""
         return np.uint8 if self.training else np.float32
 
-    def numbers(self, step: Step) -> NDArray[np.float64]:
-        """Return the random numbers of a step's samples: (B, N)."""
-        numbers = random_streams.uniform(self.seed, self.epoch, step.samples, self.input.draws, step.copies)
+    def numbers(self, step: Step, draws: int) -> NDArray[np.float64]:
+        """Return the first random numbers of a step's samples: (B, draws)."""
+        numbers = random_streams.uniform(self.seed, self.epoch, step.samples, draws, step.copies)
         for place in self.input.alternating:
             first = random_streams.uniform(self.seed, 0, step.samples, place + 1, step.copies)[:, place]
             numbers[:, place] = (first + self.epoch / 2) % 1
@@ -115,7 +115,7 @@ class Reading:
 
     def read_into(self, images: NDArray[Any], step: Step) -> Unreadable | None:
         """Fill (B, *shape) with a step's samples, or say which of them cannot be read."""
-        numbers = self.numbers(step) if self.training else None
+        numbers = self.numbers(step, self.input.draws) if self.training else None
         for place, index in enumerate(step.samples.tolist()):
             try:
                 if numbers is None:

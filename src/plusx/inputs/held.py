@@ -105,9 +105,8 @@ class Padded:
         pixels = pixels.reshape(-1, settings.height, settings.width, settings.channels)
         if mirrored.any() and not self.mirrors:
             # torch mirrors fast what it sees as images with the channels last.
-            pixels[mirrored] = (
-                torch.from_numpy(pixels[mirrored]).permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1).numpy()
-            )
+            chosen = torch.from_numpy(pixels[mirrored]).permute(0, 3, 1, 2)
+            pixels[mirrored] = chosen.flip(3).permute(0, 2, 3, 1).numpy()
         if settings.cutout:
             cut_out_in_place(settings, pixels, numbers)
         return finish(settings, torch.from_numpy(pixels))

@@ -28,6 +28,7 @@ class Numbers:
 
     shape: tuple = (1, 1, 1)
     draws: ClassVar[int] = 2
+    alternating: ClassVar[tuple] = ()
 
     def read(self, source):
         if isinstance(source, np.ndarray):
@@ -41,7 +42,7 @@ class Numbers:
         return self.augment_batch(self.read(source)[None], numbers[None])[0]
 
     def hold(self, images, memory_limit):
-        return lambda places, numbers: self.finish(self.augment_batch(images[torch.from_numpy(places)], numbers))
+        return Holding(self, images)
 
     def augment_batch(self, images, numbers):
         assert numbers.shape == (len(images), 2)
@@ -56,6 +57,16 @@ class Numbers:
 
     def prepare(self, image):
         return image[..., :1].to(torch.float32) + 0.5
+
+
+@dataclass(frozen=True)
+class Holding:
+    look: Numbers
+    images: torch.Tensor
+    draws: ClassVar[int] = 2
+
+    def __call__(self, places, numbers):
+        return self.look.finish(self.look.augment_batch(self.images[torch.from_numpy(places)], numbers))
 
 
 def arrays(count, size=1):

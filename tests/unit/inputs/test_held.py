@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -33,16 +34,18 @@ def slow(settings, whole, places, numbers):
         ({"crop_fraction": 0.8, "pad_and_crop": 1}, (12, 16)),
         ({"random_resized_crop": True, "flip": True}, (12, 16)),
         ({"policy": "trivialaugment"}, (12, 16)),
+        ({"erase": 0.9}, (12, 16)),
     ],
 )
 def test_batches_have_the_bits_of_augmenting_and_normalizing(changes, size):
     settings = dataclasses.replace(PLAIN, **changes)
     whole = images(40, *size)
     places = RANDOM.permutation(40)[:17]
-    make = settings.hold(whole, 10**9)
-    for epoch in range(3):
+    for epoch, limit in itertools.product(range(3), (10**9, whole.numel())):
+        make = settings.hold(whole, limit)
+        assert getattr(make, "mirrors", limit) in (limit, settings.flip and limit == 10**9)
         numbers = uniform(0, epoch, places, settings.draws)
-        found = make(places, numbers)
+        found = make(places, numbers[:, : make.draws])
         assert found.equal(slow(settings, whole, places, numbers))
         assert found.is_contiguous(memory_format=torch.channels_last)
         assert found.dtype == torch.float32
