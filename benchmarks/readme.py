@@ -40,11 +40,12 @@ def rows() -> list[str]:
 def step(found: Found) -> Iterator[tuple[str, str]]:
     """A training step's time."""
     for row in found["rows"]:
-        low, high = row["ratio_low"], row["ratio_high"]
         speed = f"{row['milliseconds']:.0f} ms"
+        if row["ratio"] != 1:
+            speed += f", {row['ratio']:.2f} x ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
         yield (
-            f"ResNet-20, batch 128, a step: {row['name']}",
-            speed if row["ratio"] == 1 else f"{speed}, {row['ratio']:.2f} x ({low:.2f}-{high:.2f})",
+            f"{row['model']}, a step: {row['name']}",
+            speed,
         )
 
 

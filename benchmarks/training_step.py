@@ -1,23 +1,30 @@
-"""How fast a training step of ResNet-20 is (batch 128, 32 px): plusx against the plain script of the tutorials.
+"""How fast a training step is: plusx against the plain script of the tutorials and against torch's best plain settings.
 
-    python benchmarks/training_step.py
+    python benchmarks/training_step.py                              ResNet-20, 32 px, batch 128
+    python benchmarks/training_step.py --model resnet50 --batch 16  ResNet-50, 224 px
 
 The rivals are the same network in plain PyTorch style: float32, channels first, torch.optim.SGD with its defaults; and
-the best plain settings, bfloat16 autocast with channels_last and fused SGD. All take turns in one process, so a change
-of the machine's speed hits all alike. Printed: milliseconds (median, range) and the ratio to the plain script.
+torch's best plain settings, bfloat16 autocast with channels_last and fused SGD, eager and with torch.compile's
+defaults. plusx takes its own loop, eager (its kernels) and compiled. All take turns in one process, so a change of the
+machine's speed hits all alike. Printed: milliseconds (median, range), images a second, and the ratio to each rival.
 """
 
+import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
+import torchvision
 from plain import ResNet20
 from torch import nn
 
 import plusx
+from plusx import kernels
 from plusx.data.batches import Batch
 from plusx.device import choose_device
 from plusx.reporting import environment
@@ -25,21 +32,42 @@ from plusx.tasks.classification import Classification
 from plusx.training.loop import train
 from plusx.training.recipe import Recipe
 
-BATCH, SIDE, CLASSES = 128, 32, 10
-ROUNDS, WARM_UP = 30, 5
 RESULTS = Path(__file__).parent / "results"
+WARM_UP = 5
+PLAIN, BEST, BEST_COMPILED = "plain script (float32)", "best plain settings", "best plain settings, compiled"
+OURS, OURS_COMPILED = "plusx", "plusx, compiled"
+NAMES = (PLAIN, BEST, BEST_COMPILED, OURS, OURS_COMPILED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a step is about."""
+
+    title: str
+    side: int
+    batch: int
+    classes: int
+    rounds: int
+    plain: Callable[[int], nn.Module]
+
+
+WORKS = {
+    "resnet20": Work("ResNet-20", 32, 128, 10, 40, ResNet20),
+    "resnet50": Work("ResNet-50", 224, 16, 1000, 10, lambda classes: torchvision.models.resnet50(num_classes=classes)),
+}
 
 
 class Same:
     """Batches that are one and the same, so that only the step is timed."""
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.seed = 0
-        self.samples = range(BATCH * (ROUNDS + WARM_UP + 1))
+    seed = 0
+
+    def __init__(self, batch: Batch, steps: int) -> None:
+        self.batch, self.steps = batch, steps
+        self.samples = range(batch.total * steps)
 
     def __len__(self) -> int:
-        return ROUNDS + WARM_UP + 1
+        return self.steps
 
     def epoch(self, number: int, start: int = 0):  # noqa: ARG002 - as Batches has it
         """Yield the batch again and again."""
@@ -47,74 +75,111 @@ class Same:
             yield self.batch
 
 
-def plain(images: torch.Tensor, targets: torch.Tensor, *, best: bool) -> Callable[[], None]:
+def plain(work: Work, images: torch.Tensor, targets: torch.Tensor, *, best: bool, compiled: bool) -> Callable[[], None]:
     """Return one step as a script writes it."""
-    network = ResNet20(CLASSES).train()
+    network = work.plain(work.classes).train()
     if best:
         network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=1e-4, fused=True if best else None)
     loss_of = nn.CrossEntropyLoss()
+    answer = torch.compile(network) if compiled else network
 
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=best):
-            loss = loss_of(network(images), targets)
+            loss = loss_of(answer(images), targets)
         loss.backward()
         optimizer.step()
 
     return step
 
 
-def ours(images: torch.Tensor, targets: torch.Tensor) -> Callable[[], None]:
+def ours(work: Work, name: str, images: torch.Tensor, targets: torch.Tensor, *, compiled: bool) -> Callable[[], None]:
     """Return one step of plusx's own loop."""
-    device = choose_device()
-    network = plusx.model("resnet20", classes=CLASSES, seed=0)
+    device = dataclasses.replace(choose_device(), compiled=compiled)
+    network = plusx.model(name, classes=work.classes, seed=0)
     device.place(network)
-    task = Classification(tuple(map(str, range(CLASSES))))
-    batches = Same(Batch(images, targets, None))
-    steps = train(network, task, batches, Recipe(epochs=1, weight_decay=1e-4), device=device)
+    task = Classification(tuple(map(str, range(work.classes))))
+    batch = Batch(images, targets, np.arange(len(images)), len(images))
+    batches = Same(batch, work.rounds + WARM_UP + 1)
+    recipe = Recipe(epochs=1, batch_size=len(images), weight_decay=1e-4)
+    steps = train(network, task, batches, recipe, device=device)
     return lambda: next(steps) and None
 
 
-def main() -> None:
-    """Time all in turn and write what was found."""
+def measured(work: Work, name: str, left_out: list[str]) -> dict[str, list[float]]:
+    """Return the seconds of each rival's steps, taken in turns."""
     torch.manual_seed(0)
-    images, targets = torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(0, CLASSES, (BATCH,))
-    rivals = {
-        "plain script (float32)": plain(images, targets, best=False),
-        "best plain settings (bfloat16, channels_last, fused)": plain(images, targets, best=True),
-        "plusx": ours(images, targets),
+    images = torch.randn(work.batch, 3, work.side, work.side)
+    targets = torch.randint(0, work.classes, (work.batch,))
+    made: dict[str, Callable[[], Callable[[], None]]] = {
+        PLAIN: lambda: plain(work, images, targets, best=False, compiled=False),
+        BEST: lambda: plain(work, images, targets, best=True, compiled=False),
+        BEST_COMPILED: lambda: plain(work, images, targets, best=True, compiled=True),
+        OURS: lambda: ours(work, name, images, targets, compiled=False),
+        OURS_COMPILED: lambda: ours(work, name, images, targets, compiled=True),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for turn in range(WARM_UP + ROUNDS):
-        for name, step in rivals.items():
+    rivals = {each: make() for each, make in made.items() if each not in left_out}
+    seconds: dict[str, list[float]] = {each: [] for each in rivals}
+    for turn in range(WARM_UP + work.rounds):
+        for each, step in rivals.items():
             began = time.perf_counter()
             step()
             if turn >= WARM_UP:
-                seconds[name].append(time.perf_counter() - began)
-    base = seconds["plain script (float32)"]
-    rows = []
+                seconds[each].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratios(slow: list[float], fast: list[float], prefix: str) -> dict[str, float]:
+    """Return how many times faster one is: the median, and the middle 80 %, over the turns."""
+    found = sorted(one / other for one, other in zip(slow, fast, strict=True))
+    return {
+        prefix: median(found),
+        f"{prefix}_low": found[len(found) // 10],
+        f"{prefix}_high": found[-1 - len(found) // 10],
+    }
+
+
+def rows(work: Work, seconds: dict[str, list[float]]) -> list[dict[str, str | float]]:
+    """Return and print what was found, one row a rival."""
+    title = f"{work.title}, {work.side} px, batch {work.batch}"
+    print(title)
+    found = []
     for name, times in seconds.items():
-        ratios = sorted(slow / fast for slow, fast in zip(base, times, strict=True))
-        row = {
-            "name": name,
-            "milliseconds": 1e3 * median(times),
-            "fastest": 1e3 * min(times),
-            "slowest": 1e3 * max(times),
-        }
-        row |= {
-            "ratio": median(ratios),
-            "ratio_low": ratios[len(ratios) // 10],
-            "ratio_high": ratios[-len(ratios) // 10],
-        }
-        rows.append(row)
-        print(
-            f"{name:55} {row['milliseconds']:7.1f} ms ({row['fastest']:.1f} to {row['slowest']:.1f}), "
-            f"{row['ratio']:.2f} times the plain script (80 %: {row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
-        )
+        row = {"model": title, "name": name, "milliseconds": 1e3 * median(times), "rounds": len(times)}
+        row |= {"fastest": 1e3 * min(times), "slowest": 1e3 * max(times), "images": work.batch / median(times)}
+        line = f"{name:32} {row['milliseconds']:7.1f} ms ({row['fastest']:.1f}-{row['slowest']:.1f}),"
+        line += f" {row['images']:6.0f} images/s"
+        for rival, prefix in ((PLAIN, "ratio"), (BEST, "ratio_best"), (BEST_COMPILED, "ratio_best_compiled")):
+            if rival in seconds and name != rival:
+                row |= (ratio := ratios(seconds[rival], times, prefix))
+                low, high = ratio[f"{prefix}_low"], ratio[f"{prefix}_high"]
+                line += f", {ratio[prefix]:.2f} ({low:.2f}-{high:.2f}) x {rival}"
+        row.setdefault("ratio", 1.0)
+        print(line)
+        found.append(row)
+    return found
+
+
+def main() -> None:
+    """Time all in turn and write what was found beside what is there of other models."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", choices=WORKS, default="resnet20")
+    options.add_argument("--batch", type=int, help="images a step")
+    options.add_argument("--rounds", type=int, help="how often all take their turn")
+    options.add_argument("--without", nargs="*", choices=NAMES, default=[], help="rivals to leave out")
+    chosen = options.parse_args()
+    work = WORKS[chosen.model]
+    work = dataclasses.replace(work, batch=chosen.batch or work.batch, rounds=chosen.rounds or work.rounds)
+    print(f"kernels: {kernels.describe()}")
+    found = rows(work, measured(work, chosen.model, chosen.without))
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"rows": rows, "rounds": ROUNDS, "environment": environment(choose_device())}, indent=1) + "\n"
-    (RESULTS / "training_step.json").write_text(text, encoding="utf-8")
+    file = RESULTS / "training_step.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+    others = [row for row in before if not str(row.get("model", work.title)).startswith(work.title)]
+    around = environment(choose_device()) | {"kernels": kernels.describe()}
+    kept = sorted([*others, *found], key=lambda row: row["model"])
+    file.write_text(json.dumps({"rows": kept, "environment": around}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def test_fine_tuning_has_a_line_as_accuracy_has(readme, tmp_path):
 
 RESULTS = {
     "training_step": {"rows": [
-        {"name": "plain", "milliseconds": 100.0, "ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0},
-        {"name": "plusx", "milliseconds": 50.0, "ratio": 2.0, "ratio_low": 1.9, "ratio_high": 2.1},
+        {"model": "A", "name": "plain", "milliseconds": 100.0, "ratio": 1.0},
+        {"model": "A", "name": "plusx", "milliseconds": 50.0, "ratio": 2.0, "ratio_low": 1.9, "ratio_high": 2.1},
     ]},
     "tutorial": {
         "summary": [{"epoch": 1, "name": "plusx", "mean": 98.5, "margin": 0.1}],
