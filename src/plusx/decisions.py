@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from plusx.network.backbone import strides_of
 from plusx.plan import NOT_OPTIONS, PARTS, Plan
 from plusx.preparation import Prepared, overfitting
 from plusx.request import Request, resolve
+from plusx.training.recipe import Recipe
+from plusx.training.recipes import RECIPES, rate_for
 from plusx.training.sizes import side
 from plusx.weights.trained import Weights
 
@@ -64,6 +67,7 @@ def decide(
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, workers=workers))
     if plan.run.compile == "auto" and plan.run.sync_batch_norm:  # compiled code would stop at every norm
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, compile="off"))
+    notes += rate_note(plan.recipe, asked.changes("recipe"))
     warning = stem_warning(plan.architecture, plan.input.height, plan.input.width)
     if warning:
         notes.append(warning)
@@ -94,6 +98,19 @@ def within_steps(plan: Plan, samples: int) -> Plan:
         return plan
     epochs = math.ceil(recipe.steps / len(step_sizes(samples, recipe.batch_size)))
     return dataclasses.replace(plan, recipe=dataclasses.replace(recipe, epochs=min(recipe.epochs, epochs)))
+
+
+def rate_note(recipe: Recipe, by_hand: Mapping[str, Any]) -> list[str]:
+    """Say which rate belongs to a batch that was given by hand, where the recipe's own rate is for another one."""
+    named = RECIPES[recipe.name]
+    same = recipe.batch_size == named.batch_size or "batch_size" in named.from_data
+    if same or "batch_size" not in by_hand or "learning_rate" in by_hand:
+        return []
+    return [
+        f"the recipe {named.name} has its learning rate of {named.learning_rate:g} for batches of "
+        f"{named.batch_size:,}; with {recipe.batch_size:,} its like is --learning-rate "
+        f"{rate_for(named, recipe.batch_size):.3g}; and a batch too large for the memory is divided by itself"
+    ]
 
 
 def without_choice(plan: Plan, prepared: Prepared) -> Plan:

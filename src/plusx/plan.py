@@ -32,7 +32,7 @@ FINETUNE = "finetune"  # the recipe for weights that are trained already
 NOT_OPTIONS = {
     "name", "from_data", "model", "input", "task", "architecture", "classes", "paper", "image_size", "channels_in",
     "stem", "block", "depths", "widths", "stem_width", "transition", "attention", "attention_reduction", "groups",
-    "width_per_group", "compression", "pooling", "initial_weights", "dims", "published",
+    "width_per_group", "compression", "pooling", "output_scale", "initial_weights", "dims", "published",
 }  # fmt: skip
 
 

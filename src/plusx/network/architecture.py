@@ -46,7 +46,9 @@ class Architecture:
         compression: The share of channels that a dense transition keeps (DenseNet's theta).
         pooling: How a classification head sums up the last feature map: "mean" or "max".
         norm: A key of NORMS: "batch", "none", "fixup" or "skipinit".
-        initial_weights: A key of INITIAL_WEIGHTS: "he", as the papers have them, or "torch", its own.
+        output_scale: What the outputs of a classification head are multiplied by: fast training scales them down, so
+            that the rate for all other layers can be high (Page 2018).
+        initial_weights: A key of INITIAL_WEIGHTS: "he", as the papers have them, "torch", its own, or "dirac".
         dropout: Probability of an element being zero before a block's last convolution, in training.
         stochastic_depth: Probability of the last block's branch being left out in training; less for those before it.
         dims: Spatial axes of the input: 1 (sound), 2 (images) or 3 (volumes).
@@ -75,6 +77,7 @@ class Architecture:
     compression: float = 1.0
     pooling: str = "mean"
     norm: str = "batch"
+    output_scale: float = 1.0
     initial_weights: str = "he"
     dropout: float = 0.0
     stochastic_depth: float = 0.0
@@ -105,6 +108,8 @@ class Architecture:
                 raise UsageError(f"{name} is {getattr(self, name)}, but must be at least 0 and below 1")
         if not 0 < self.compression <= 1:
             raise UsageError(f"compression is {self.compression}, but must be above 0 and at most 1")
+        if not self.output_scale > 0:
+            raise UsageError(f"output_scale is {self.output_scale}, but must be above 0")
         if self.dims not in (1, 2, 3):
             raise UsageError(f"dims is {self.dims}, but must be 1, 2 or 3")
         look_up("pooling", self.pooling, {"mean": None, "max": None})

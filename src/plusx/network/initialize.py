@@ -2,7 +2,8 @@
 
 He et al. 2015, "Delving deep into rectifiers", arXiv:1502.01852, section 2.2, which the residual networks use
 (arXiv:1512.03385, section 3.4); Goyal et al. 2017, "Accurate, large minibatch SGD", arXiv:1706.02677, section 5.1.
-What networks without batch norm need stands with their norms (`norms.py`).
+Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", arXiv:2404.00498, section 3.3. What networks without batch norm need
+stands with their norms (`norms.py`).
 """
 
 from collections.abc import Callable, Iterable
@@ -43,9 +44,21 @@ def torchs_own(part: nn.Module) -> None:
         part.reset_parameters()
 
 
+def dirac(part: nn.Module) -> None:
+    """Draw the weights of one layer as torch does, but let convolutions begin by handing on the channels that come in.
+
+    The first channels_out are the channels_in, as far as both go, the others what torch draws (arXiv:2404.00498,
+    section 3.3).
+    """
+    torchs_own(part)
+    if isinstance(part, layers.Convolution) and part.groups == 1:
+        nn.init.dirac_(part.weight.data[: part.in_channels])
+
+
 INITIAL_WEIGHTS: dict[str, Callable[[nn.Module], None]] = {
     "he": he,
     "torch": torchs_own,
+    "dirac": dirac,
 }
 """What draws one layer's weights, from torch's global random stream."""
 

@@ -32,17 +32,19 @@ class ClassificationHead(nn.Module):
         channels: C of the last feature map.
         classes: K.
         pooling: "mean" or "max".
+        scale: What the logits are multiplied by.
     """
 
-    def __init__(self, channels: int, classes: int, pooling: str = "mean") -> None:
+    def __init__(self, channels: int, classes: int, pooling: str = "mean", scale: float = 1.0) -> None:
         super().__init__()
-        self.pooling = pooling
+        self.pooling, self.scale = pooling, scale
         self.linear = layers.linear(channels, classes)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """[..., (B, C, *)] -> (B, K)."""
         pixels = features[-1].flatten(2)
-        return self.linear(pixels.amax(-1) if self.pooling == "max" else pixels.mean(-1))
+        logits = self.linear(pixels.amax(-1) if self.pooling == "max" else pixels.mean(-1))
+        return logits if self.scale == 1 else logits * self.scale
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Classification:
 
     def head(self, backbone: Backbone) -> nn.Module:
         """Return the head for this backbone: (B, C, *) -> (B, K) logits."""
-        head = ClassificationHead(backbone.channels[-1], len(self.classes), backbone.architecture.pooling)
+        made = backbone.architecture
+        head = ClassificationHead(backbone.channels[-1], len(self.classes), made.pooling, made.output_scale)
         backbone.initialize_head(head)
         return head
 

@@ -68,6 +68,7 @@ def train(
     steps = len(batches)
     alone_until = head_steps(network, recipe, steps)
     answer = compiled(network) if device.compiled else network
+    choosing = recipe.keep == "best" or recipe.early_stopping > 0  # any epoch's weights may be those that stay
     stepping = Stepping(task, recipe, progress, device, seed=batches.seed, answer=answer, teach=teach)
     while not progress.finished:
         progress.epoch_ended = False
@@ -87,7 +88,7 @@ def train(
             except NotFinite as error:
                 went_back = heed(error, progress)
             if progress.step_in_epoch == steps or progress.step == recipe.steps:
-                if recipe.exact_statistics:
+                if recipe.exact_statistics and (choosing or progress.in_last_epoch):
                     average_statistics(progress.scored_network, batches, recipe, progress.epoch, device)
                 progress.end_epoch(rate)
             progress.seconds += time.perf_counter() - asked

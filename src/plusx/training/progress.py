@@ -127,8 +127,17 @@ class Progress:
         """Whether training is over: all epochs done, or stopped early, and the last epoch recorded."""
         stopping = self.recipe.early_stopping
         stopped = bool(stopping) and self.epochs_without_improvement >= stopping
-        exhausted = 0 < self.recipe.steps <= self.step
-        return self.recorded and (self.epoch >= self.recipe.epochs or exhausted or stopped)
+        return self.recorded and (self.epoch >= self.recipe.epochs or self.exhausted or stopped)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the recipe's most steps are done."""
+        return 0 < self.recipe.steps <= self.step
+
+    @property
+    def in_last_epoch(self) -> bool:
+        """Whether no epoch follows the present one, however its steps turn out."""
+        return self.epoch + 1 >= self.recipe.epochs or self.exhausted
 
     def record(
         self, scores: Mapping[str, float], *, monitor: str | None = None, tie: str | None = None, lower: bool = False

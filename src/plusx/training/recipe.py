@@ -102,7 +102,8 @@ class Recipe:
             were trained on (Touvron et al. 2019, arXiv:1906.06423).
         growing: Share of the epochs after which they have it.
         exact_statistics: Batches of training images over which the batch norms' statistics are averaged anew before the
-            network is scored, as He et al. 2015 did once after training; 0 keeps the running ones.
+            network is scored, as He et al. 2015 did once after training; 0 keeps the running ones. Where the last
+            weights are kept it is done for them alone.
         keep: Which weights are scored on the test split and kept: "best" or "last".
         not_finite: What happens when the loss or a gradient is not a finite number: "stop", "skip" or "rollback".
         monitor: The validation score by which the best checkpoint is chosen, and which "plateau" and early stopping

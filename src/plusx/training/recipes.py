@@ -1,9 +1,20 @@
 """The named recipes, each with what was measured of it."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from plusx.training.recipe import Recipe
+
+RSB: dict[str, Any] = {
+    "batch_size": 2048, "optimizer": "lamb", "schedule": "cosine", "warmup_epochs": 5, "minimum_learning_rate": 1e-6,
+    "cutmix": 1.0,
+}  # fmt: skip
+RSB_INPUT = {
+    "flip": True, "random_resized_crop": True, "pad_and_crop": 0, "policy": "randaugment", "crop_fraction": 0.95,
+    "interpolation": "bicubic",
+}  # fmt: skip
+RSB_TASK = {"loss": "binary_cross_entropy", "binary_threshold": 0.2}
 
 RECIPES: dict[str, Recipe] = {
     # ResNet-20, two cores of an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, seeds 0, 1, 2, mean and range:
@@ -50,6 +61,159 @@ RECIPES: dict[str, Recipe] = {
         frozen_norms=True,
         input={"random_resized_crop": True, "crop_scale": (0.5, 1.0), "pad_and_crop": 0},
     ),
+    # He et al. 2015, arXiv:1512.03385, section 4.2, to the letter but for two things: images have the mean and the
+    # deviation of each channel taken off, not the mean of each pixel, and 45,000 training images make 352 steps an
+    # epoch, the last of which is smaller. Shortcuts, initial weights (arXiv:1502.01852) and the split of 45,000 and
+    # 5,000 are those of the networks and of the option `validation`. Not measured yet.
+    "paper": Recipe(
+        name="paper",
+        epochs=182,
+        steps=64_000,
+        batch_size=128,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
+        decay_norm_and_bias=True,
+        schedule="step",
+        milestones=(0.5, 0.75),
+        factor=0.1,
+        warmup_epochs=1.136,  # 400 steps of 352 an epoch
+        warmup_rate=0.01,
+        warmup_blocks=54,  # ResNet-110's; ResNet-56 has 27
+        keep="last",
+        input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
+    ),
+    # He et al. 2016, arXiv:1603.05027, appendix: as above, with 400 steps at the lower rate for every network. Not
+    # measured yet.
+    "preact": Recipe(
+        name="preact",
+        model="preresnet110",
+        epochs=182,
+        steps=64_000,
+        batch_size=128,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
+        decay_norm_and_bias=True,
+        schedule="step",
+        milestones=(0.5, 0.75),
+        factor=0.1,
+        warmup_epochs=1.136,  # 400 steps of 352 an epoch
+        warmup_rate=0.01,
+        keep="last",
+        input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
+    ),
+    # Zagoruyko and Komodakis 2016, arXiv:1605.07146, section 3; they pad with the mirrored image, here it is zeros. Not
+    # measured yet.
+    "wide": Recipe(
+        name="wide",
+        model="wrn28-10",
+        epochs=200,
+        batch_size=128,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        decay_norm_and_bias=True,
+        schedule="step",
+        milestones=(0.3, 0.6, 0.8),
+        factor=0.2,
+        keep="last",
+        input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
+    ),
+    # The recipe of torchvision's second ImageNet weights (V. Vryniotis 2021, "How to train state-of-the-art models
+    # using TorchVision's latest primitives": ResNet-50 80.86 %). Theirs averages weights every 32 steps: the decay is
+    # that of the same length a step. Not measured here.
+    "torchvision-v2": Recipe(
+        name="torchvision-v2",
+        epochs=600,
+        batch_size=1024,
+        learning_rate=0.5,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=2e-5,
+        schedule="cosine",
+        warmup_epochs=5,
+        average_decay=0.999966,
+        mixup=0.2,
+        cutmix=1.0,
+        repeats=4,
+        last_size=176 / 224,
+        input={
+            "flip": True,
+            "random_resized_crop": True,
+            "pad_and_crop": 0,
+            "policy": "trivialaugment",
+            "erase": 0.1,
+            "crop_fraction": 224 / 232,
+        },
+        task={"label_smoothing": 0.1},
+    ),
+    # Wightman, Touvron and Jegou 2021, "ResNet strikes back", arXiv:2110.00476, table 2 (ResNet-50: 80.4, 79.8 and
+    # 78.1 %). timm's RandAugment of magnitude 7 of 10, which varies from image to image, is here torchvision's of 21 of
+    # 30. Not measured here.
+    "rsb-a1": Recipe(
+        name="rsb-a1",
+        **RSB,
+        epochs=600,
+        learning_rate=5e-3,
+        weight_decay=0.01,
+        mixup=0.2,
+        repeats=3,
+        input={**RSB_INPUT, "policy_magnitude": 21},
+        task={**RSB_TASK, "label_smoothing": 0.1},
+        architecture={"stochastic_depth": 0.05},
+    ),
+    "rsb-a2": Recipe(
+        name="rsb-a2",
+        **RSB,
+        epochs=300,
+        learning_rate=5e-3,
+        weight_decay=0.02,
+        mixup=0.1,
+        repeats=3,
+        input={**RSB_INPUT, "policy_magnitude": 21},
+        task=RSB_TASK,
+        architecture={"stochastic_depth": 0.05},
+    ),
+    "rsb-a3": Recipe(
+        name="rsb-a3",
+        **RSB,
+        epochs=100,
+        learning_rate=8e-3,
+        weight_decay=0.02,
+        mixup=0.1,
+        last_size=160 / 224,
+        input={**RSB_INPUT, "policy_magnitude": 18},
+        task=RSB_TASK,
+    ),
+    # The shortest time to accuracy on small images: Jordan 2024, arXiv:2404.00498, on a residual network. Not measured
+    # yet.
+    "fast": Recipe(
+        name="fast",
+        model="resnet8",
+        epochs=10,
+        batch_size=512,
+        learning_rate=0.75,
+        momentum=0.85,
+        nesterov=True,
+        weight_decay=1.3e-3,
+        decay_norm_and_bias=True,
+        schedule="one_cycle",
+        warmup_epochs=2.3,
+        bias_rate=64.0,
+        lookahead_steps=5,
+        lookahead_share=0.5,
+        first_size=0.75,
+        growing=0.4,
+        exact_statistics=20,
+        keep="last",
+        input={"pad_and_crop": 2, "alternating_flip": True, "views": "shift"},
+        task={"label_smoothing": 0.2},
+        architecture={"initial_weights": "dirac", "output_scale": 1 / 9},
+    ),
     # A first network on MNIST, as tutorials train it: the same rate for all, no augmentation; the rate falls and the
     # best weights are kept by the loss on validation data. Measured by benchmarks/tutorial.py: mnist_resnet, all 60,000
     # images, beside the tutorial's script, which keeps its results.
@@ -68,6 +232,16 @@ RECIPES: dict[str, Recipe] = {
         input={"flip": False, "pad_and_crop": 0, "random_resized_crop": False},
     ),
 }
+
+
+def rate_for(recipe: Recipe, batch_size: int) -> float:
+    """Return the learning rate that does with batches of this size what the recipe's does with its own.
+
+    Proportional to the batch for SGD (Goyal et al. 2017, arXiv:1706.02677, section 2.1), to its square root for the
+    others (Malladi et al. 2022, arXiv:2205.10287; You et al. 2019, arXiv:1904.00962, section 4).
+    """
+    times = batch_size / recipe.batch_size
+    return recipe.learning_rate * (times if recipe.optimizer == "sgd" else math.sqrt(times))
 
 
 def without_maps(parts: Mapping[str, Mapping[str, Any]], recipe: str) -> dict[str, Mapping[str, Any]]:

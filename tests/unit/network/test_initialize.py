@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from plusx.errors import UsageError
 from plusx.network import layers
@@ -76,3 +77,18 @@ def test_the_tutorials_network_starts_as_torchs_layers_do():
 def test_unknown_initial_weights_are_an_error():
     with pytest.raises(UsageError, match="no kind of initial weights is called 'zero'"):
         initialize(torch.nn.Linear(2, 2), "zero")
+
+
+def test_dirac_convolutions_hand_on_the_channels_that_come_in():
+    convolution = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+    initialize(convolution, "dirac")
+    images = torch.randn(2, 3, 5, 6)
+    torch.testing.assert_close(convolution(images)[:, :3], images)
+    assert convolution.weight[3:].abs().min() > 0
+    narrow = nn.Conv2d(8, 3, 3, padding=1, bias=False)
+    initialize(narrow, "dirac")
+    wide = torch.randn(2, 8, 5, 6)
+    torch.testing.assert_close(narrow(wide), wide[:, :3])
+    grouped = nn.Conv2d(4, 4, 3, groups=2)
+    initialize(grouped, "dirac")
+    assert (grouped.weight != 0).all()

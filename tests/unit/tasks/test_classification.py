@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -181,3 +182,12 @@ def test_of_blended_targets_the_larger_share_is_what_is_right():
 def test_every_field_of_a_classification_is_checked(changes, words):
     with pytest.raises(UsageError, match=words):
         Classification(FOUR, **changes)
+
+
+def test_the_logits_are_scaled_as_the_architecture_says():
+    plain = tiny.network()
+    scaled = tiny.network(architecture=dataclasses.replace(tiny.ARCHITECTURE, output_scale=0.125))
+    images = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(scaled.eval()(images), plain.eval()(images) / 8)
+    with pytest.raises(UsageError, match="output_scale is 0"):
+        dataclasses.replace(tiny.ARCHITECTURE, output_scale=0.0)

@@ -101,3 +101,12 @@ def test_training_puts_them_into_the_network_that_is_scored_at_each_epochs_end(a
         found = statistics(progress.scored_network)
         assert all(torch.equal(found[name], expected[name]) for name in found)
         progress.record({"accuracy": 0.5})
+
+
+def test_where_the_last_weights_are_kept_only_they_have_them():
+    recipe = Recipe(epochs=2, batch_size=4, exact_statistics=2, keep="last")
+    progress = Progress(tiny.network(), recipe)
+    tracked = progress.network.backbone.stem.norm
+    walk = train(progress.network, tiny.TASK, tiny.batches(), recipe, progress)
+    counts = [tracked.num_batches_tracked.item() for _ in walk if progress.epoch_ended]
+    assert counts == [3, 2]
