@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import training_lines
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 # The header of a table, in the language of the page, stays.
@@ -98,6 +100,10 @@ COMPARISONS: dict[str, Callable[[Found], Iterator[tuple[str, str]]]] = {
     "parity": parity,
     "imagenet_answers": answers,
     "without_norm": without_norm,
+    "loops": training_lines.loops,
+    "time_to_accuracy": training_lines.time_to_accuracy,
+    "peak_memory": training_lines.peak_memory,
+    "paper": training_lines.paper,
 }
 
 
@@ -105,8 +111,7 @@ def compared() -> list[str]:
     """Return the lines of the second table: what, how much, and the script that measured it."""
     lines = []
     for name, lines_of in COMPARISONS.items():
-        file = RESULTS / f"{name}.json"
-        if file.is_file():
+        for file in sorted([*RESULTS.glob(f"{name}.json"), *RESULTS.glob(f"{name}-*.json")]):
             found = json.loads(file.read_text(encoding="utf-8"))
             lines += [f"| {what} | {much} | `benchmarks/{name}.py` |" for what, much in lines_of(found)]
     return lines

@@ -1,0 +1,76 @@
+"""Lines of the README's table of comparisons on training: whole loops, time to accuracy, memory, the paper's run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+Found = dict[str, Any]
+Line = tuple[str, str]
+
+
+def loops(found: Found) -> Iterator[Line]:
+    """Images a second of each loop, and how many times as fast plusx is."""
+    where = f", {found['environment']['device']}" if "cuda" in found["environment"]["device"] else ""
+    what = f"{found['model']}, {found['data']}, batch {found['batch']}{where}, images a second: "
+    for row in found["rows"]:
+        ratio = (
+            f", plusx {row['ratio']:.2f} x ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})" if "ratio" in row else ""
+        )
+        yield what + row["name"], f"{row['images']:.0f}" + ("" if row["name"] == "plusx" else ratio)
+    for words in found["failed"]:
+        name, _, error = words.partition(": ")
+        yield what + name, f"did not run: {error}"
+
+
+def time_to_accuracy(found: Found) -> Iterator[Line]:
+    """Seconds to a target with the length that was chosen for it, and what the plain script takes."""
+    for row in found["targets"]:
+        warm = f", {row['warm']['seconds']:.0f} s with warm caches" if row.get("warm") else ""
+        met = "" if row["met"] else "not met: "
+        score = f"{row['mean']:.2f} % (SD {row['deviation']:.2f}, {seeds(row['runs'])})"
+        yield (
+            f"{row['target']:g} %: `{found['command']} --epochs {row['epochs']}`",
+            f"{met}{score} in {row['seconds']:.0f} s, compiling included{warm}",
+        )
+    for row in found["plain"]["extrapolated"]:
+        took = row["source"]
+        if row["seconds"]:
+            took = f"{duration(row['seconds'])}, extrapolated from {1e3 * found['plain']['step_seconds']:.0f} ms a step"
+        yield f"{row['target']:g} %, {found['data']}: plain script, float32", took
+    runs = found["plain"]["runs"]
+    if runs:
+        score, seconds = (sum(run[name] for run in runs) / len(runs) for name in ("accuracy", "seconds"))
+        what = f"{found['data']}: plain script, float32, {runs[0]['epochs']} epochs"
+        yield what, f"{score:.2f} % ({seeds(runs)}) in {duration(seconds)}, measured"
+
+
+def seeds(runs: list[Any]) -> str:
+    """Count runs: "1 seed", "3 seeds"."""
+    return f"{len(runs)} seed" + ("s" if len(runs) != 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time: "95 s", "42 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"
+
+
+def peak_memory(found: Found) -> Iterator[Line]:
+    """The largest memory of each loop, and how many times plusx's that is."""
+    for row in found["rows"]:
+        times = f", {row['ratio']:.2f} x plusx's" if "ratio" in row and row["name"] != "plusx" else ""
+        where = "GPU" if row["where"] == "gpu" else "process"
+        yield (
+            f"{found['model']}, batch {found['batch']}, peak memory of the {where}: {row['name']}",
+            f"{row['peak']:,.0f} MiB{times}",
+        )
+
+
+def paper(found: Found) -> Iterator[Line]:
+    """The paper's run, or how far it is."""
+    what = f"resnet20, the paper's {found['steps']:,} steps, CIFAR-10 test error (published {found['published']} %)"
+    if found["complete"]:
+        yield what, f"{found['error']:.2f} %"
+    elif found["curve"]:
+        last = found["curve"][-1]
+        yield what, f"partial: {last['test_error']:.2f} % after {last['step']:,} steps"

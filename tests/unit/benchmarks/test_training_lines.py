@@ -1,0 +1,72 @@
+"""The README's lines on training say the ratio, what was not met, what is extrapolated and what is partial."""
+
+ENVIRONMENT = {"device": "a CPU (cpu, 2 threads)"}
+
+
+def test_loops_say_the_ratio_and_who_did_not_run(benchmark):
+    rows = [
+        {"name": "plain script", "images": 500.4, "ratio": 2.0, "ratio_low": 1.9, "ratio_high": 2.1},
+        {"name": "plusx", "images": 1000.0, "ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0},
+    ]
+    found = {
+        "data": "CIFAR-10", "model": "resnet20", "batch": 128, "rows": rows,
+        "failed": ["fastai's Learner: no module"], "environment": ENVIRONMENT,
+    }  # fmt: skip
+    lines = list(benchmark("training_lines").loops(found))
+    what = "resnet20, CIFAR-10, batch 128, images a second: "
+    assert lines == [
+        (what + "plain script", "500, plusx 2.00 x (1.90-2.10)"),
+        (what + "plusx", "1000"),
+        (what + "fastai's Learner", "did not run: no module"),
+    ]
+    on_gpu = {**found, "environment": {"device": "H100 (cuda:0)"}}
+    assert "H100 (cuda:0)" in next(benchmark("training_lines").loops(on_gpu))[0]
+
+
+def test_time_to_accuracy_says_what_was_not_met_and_what_is_extrapolated(benchmark):
+    target = {"epochs": 8, "mean": 93.9, "deviation": 0.1, "runs": [1, 2, 3], "seconds": 300.0}
+    found = {
+        "data": "cifar10",
+        "command": "plusx train cifar10",
+        "targets": [
+            {**target, "target": 91.25, "met": True, "warm": {"seconds": 250.0}},
+            {**target, "target": 94.0, "met": False, "warm": None},
+        ],
+        "plain": {
+            "step_seconds": 0.2,
+            "extrapolated": [
+                {"target": 91.25, "seconds": 12_800.0, "source": "the paper"},
+                {"target": 94.0, "seconds": None, "source": "no length known"},
+            ],
+            "runs": [{"accuracy": 87.0, "seconds": 600.0, "epochs": 10}],
+        },
+    }
+    assert list(benchmark("training_lines").time_to_accuracy(found)) == [
+        (
+            "91.25 %: `plusx train cifar10 --epochs 8`",
+            "93.90 % (SD 0.10, 3 seeds) in 300 s, compiling included, 250 s with warm caches",
+        ),
+        (
+            "94 %: `plusx train cifar10 --epochs 8`",
+            "not met: 93.90 % (SD 0.10, 3 seeds) in 300 s, compiling included",
+        ),
+        ("91.25 %, cifar10: plain script, float32", "3.6 h, extrapolated from 200 ms a step"),
+        ("94 %, cifar10: plain script, float32", "no length known"),
+        ("cifar10: plain script, float32, 10 epochs", "87.00 % (1 seed) in 10 min, measured"),
+    ]
+
+
+def test_memory_and_the_papers_run_have_lines(benchmark):
+    lines = benchmark("training_lines")
+    rows = [
+        {"name": "torchvision's loop", "where": "resident", "peak": 4000.0, "ratio": 1.6},
+        {"name": "plusx", "where": "gpu", "peak": 2500.0, "ratio": 1.0},
+    ]
+    assert [much for _, much in lines.peak_memory({"model": "resnet50", "batch": 32, "rows": rows})] == [
+        "4,000 MiB, 1.60 x plusx's",
+        "2,500 MiB",
+    ]
+    partial = {"complete": False, "steps": 64_000, "published": 8.75, "curve": [{"step": 100, "test_error": 50.0}]}
+    assert [much for _, much in lines.paper(partial)] == ["partial: 50.00 % after 100 steps"]
+    assert [much for _, much in lines.paper({**partial, "complete": True, "error": 8.6})] == ["8.60 %"]
+    assert list(lines.paper({**partial, "curve": []})) == []
