@@ -43,18 +43,20 @@ class Child:
         self, arguments: list[str], log: Path, before: Callable[[], None] | None = None, *, cold: bool = False
     ) -> None:
         self.began = time.monotonic()
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         if cold:
-            with log.open("ab") as out:
-                command = [sys.executable, "-m", "plusx", *arguments]
-                self.pid = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL).pid
+            words = [sys.executable, "-m", "plusx", *arguments]
+            prints = [(os.POSIX_SPAWN_DUP2, out, stream) for stream in (1, 2)]
+            self.pid = os.posix_spawn(sys.executable, words, os.environ, file_actions=prints)
+            os.close(out)
             return
         self.pid = os.fork()
         if self.pid == 0:
             code = 99
             try:
-                out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(out, 1)
                 os.dup2(out, 2)
+                sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
                 if before:
                     before()
                 code = main(arguments)
@@ -62,6 +64,7 @@ class Child:
                 sys.stderr.flush()
             finally:
                 os._exit(code)
+        os.close(out)
 
     def kill_after(self, seconds: float) -> int:
         """SIGKILL the process after some seconds, unless it ends before; return how it ended, as `wait` does."""
