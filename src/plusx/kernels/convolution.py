@@ -34,15 +34,17 @@ class ConvolutionTask(ctypes.Structure):
         ("width", _long),
         ("channels_in", _long),
         ("channels_out", _long),
+        ("stride", _long),
         ("strides", _long * 4),
     )
 
 
 @cache
-def plain_size(width: int) -> bool:
-    """Whether the kernels know images of this width."""
+def known(height: int, width: int, channels_in: int, channels_out: int, stride: int) -> bool:
+    """Whether the kernels know these sizes."""
     found = library()
-    return found is not None and bool(found.plusx_convolves(ctypes.c_long(width)))
+    sizes = (ctypes.c_long(size) for size in (height, width, channels_in, channels_out, stride))
+    return found is not None and bool(found.plusx_convolves(*sizes))
 
 
 def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | None) -> TypeGuard[nn.Conv2d]:
@@ -56,20 +58,21 @@ def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | Non
     ):
         return False
     batch, channels_in, height, width = x.shape
+    channels, stride = conv.out_channels, conv.stride[0]
     return (
         conv.kernel_size == (3, 3)
-        and conv.stride == conv.padding == conv.dilation == (1, 1)
+        and conv.stride == (stride, stride)
+        and conv.padding == conv.dilation == (1, 1)
         and conv.padding_mode == "zeros"
         and conv.groups == 1
         and conv.bias is None
         and type(conv.weight) is nn.Parameter
         and conv.weight.dtype is torch.float32
         and conv.in_channels == channels_in
-        and conv.in_channels % LANES == conv.out_channels % LANES == 0
         and batch >= torch.get_num_threads()
         and x.is_contiguous(memory_format=torch.channels_last)
-        and ready(norm, x, (batch, conv.out_channels, height, width), added)
-        and plain_size(width)
+        and ready(norm, x, (batch, channels, height // stride, width // stride), added)
+        and known(height, width, channels_in, channels, stride)
     )
 
 
@@ -88,14 +91,14 @@ def convolve_and_normalize(
         conv: As `fits` wants it.
         norm: In training mode.
         x: (B, channels_in, H, W).
-        added: (B, C, H, W), if there is something to add.
+        added: (B, C, H/stride, W/stride), if there is something to add.
         activation: Whether there is a ReLU.
         add_last: Whether `added` comes after it.
 
     Returns:
-        (B, C, H, W), bfloat16.
+        (B, C, H/stride, W/stride), bfloat16.
     """
-    options = Options(*moving(norm), norm.eps, activation, add_last)
+    options = Options(*moving(norm), norm.eps, activation, add_last, conv.stride[0])
     return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, options)
 
 
@@ -108,9 +111,10 @@ class Options(NamedTuple):
     epsilon: float
     activation: bool
     add_last: bool
+    stride: int
 
 
-def _task(norm: NormTask, x: Tensor, weight: Tensor, **more: int | None) -> ConvolutionTask:
+def _task(norm: NormTask, x: Tensor, weight: Tensor, stride: int, **more: int | None) -> ConvolutionTask:
     return ConvolutionTask(
         norm=norm,
         x=at(x),
@@ -120,6 +124,7 @@ def _task(norm: NormTask, x: Tensor, weight: Tensor, **more: int | None) -> Conv
         width=x.shape[3],
         channels_in=weight.shape[1],
         channels_out=weight.shape[0],
+        stride=stride,
         strides=weight.stride(),
         **more,
     )
@@ -138,7 +143,8 @@ class _Convolution(torch.autograd.Function):
         bias: Tensor | None,
         options: Options,
     ) -> Tensor:
-        channels, batch, height, width = len(conv_weight), x.shape[0], x.shape[2], x.shape[3]
+        channels, batch, stride = len(conv_weight), x.shape[0], options.stride
+        height, width = x.shape[2] // stride, x.shape[3] // stride
         added = None if added is None else added.contiguous(memory_format=torch.channels_last)
         shape, last = (batch, channels, height, width), torch.channels_last
         z = torch.empty(shape, dtype=x.dtype, memory_format=last)
@@ -165,9 +171,9 @@ class _Convolution(torch.autograd.Function):
             activation=options.activation,
             order=options.add_last,
         )
-        called("plusx_convolution_forward", _task(norm, x, conv_weight))
+        called("plusx_convolution_forward", _task(norm, x, conv_weight, stride))
         ctx.save_for_backward(x, conv_weight, z, weight, bias, statistics, signs)
-        ctx.activation = options.activation
+        ctx.options = options
         return y
 
     @staticmethod
@@ -198,10 +204,10 @@ class _Convolution(torch.autograd.Function):
             rows=z.numel() // channels,
             channels=channels,
             threads=torch.get_num_threads(),
-            activation=ctx.activation,
+            activation=ctx.options.activation,
         )
         gradients = {"x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
-        called("plusx_convolution_backward", _task(norm, x, conv_weight, **gradients))
+        called("plusx_convolution_backward", _task(norm, x, conv_weight, ctx.options.stride, **gradients))
         return (
             x_gradient,
             (gradient if around is None else around) if needs[1] else None,

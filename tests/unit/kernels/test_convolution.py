@@ -11,7 +11,7 @@ from plusx.kernels.convolution import convolve_and_normalize, fits
 
 pytestmark = NEEDED
 BFLOAT16 = torch.bfloat16
-# (batch, channels_in, channels_out, height, width): tiles of 16, 14, 8 and 7 pixels, one row, several tiles a row.
+# (batch, channels_in, channels_out, height, width[, stride]): tiles of 16, 14, 8 and 7 pixels, one row, several tiles.
 SHAPES = [
     (3, 16, 16, 5, 32),
     (2, 16, 48, 9, 16),
@@ -21,11 +21,16 @@ SHAPES = [
     (2, 16, 32, 6, 7),
     (2, 16, 32, 4, 42),
     (5, 16, 16, 1, 48),
+    (3, 16, 32, 12, 32, 2),
+    (9, 32, 64, 8, 16, 2),
+    (2, 16, 32, 2, 48, 2),
+    (3, 32, 32, 6, 14, 2),
+    (2, 16, 96, 4, 28, 2),
 ]
 
 
-def made(channels_in, channels_out):
-    conv, norm = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)
+def made(channels_in, channels_out, stride=1):
+    conv, norm = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(channels_out)
     nn.init.uniform_(norm.weight, 0.5, 2)
     nn.init.normal_(norm.bias)
     conv.weight.data = conv.weight.data.to(BFLOAT16).float()  # so that float64 sees the weights that bfloat16 sees
@@ -64,10 +69,10 @@ def by_kernels(conv, norm, x, added, *, activation):
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_no_less_exact_than_torch(shape, layout, adds):
-    batch, channels_in, channels_out, height, width = shape
-    conv, norm = made(channels_in, channels_out)
+    batch, channels_in, channels_out, height, width, stride = (*shape, 1)[:6]
+    conv, norm = made(channels_in, channels_out, stride)
     conv = conv.to(memory_format=layout)
-    out = (batch, channels_out, height, width)
+    out = (batch, channels_out, height // stride, width // stride)
     x, gradient = random((batch, channels_in, height, width), BFLOAT16), random(out, BFLOAT16)
     given = (conv, norm, x, random(out, BFLOAT16) if adds else None, gradient)
     torch.set_num_threads(2)
@@ -132,6 +137,8 @@ UNFIT = {
     "no convolution": lambda: (None, random((2, 16, 8, 8), BFLOAT16)),
     "with a bias": lambda: (conv_like(bias=True), random((2, 16, 8, 8), BFLOAT16)),
     "with a stride": lambda: (conv_like(stride=3), random((2, 16, 24, 24), BFLOAT16)),
+    "with two strides": lambda: (conv_like(stride=(1, 2)), random((2, 16, 24, 24), BFLOAT16)),
+    "of odd height": lambda: (nn.Conv2d(16, 32, 3, 2, 1, bias=False), random((2, 16, 9, 16), BFLOAT16)),
     "of one pixel": lambda: (conv_like(kernel_size=1, padding=0), random((2, 16, 8, 8), BFLOAT16)),
     "grouped": lambda: (conv_like(groups=2), random((2, 16, 8, 8), BFLOAT16)),
     "spread": lambda: (conv_like(dilation=2, padding=2), random((2, 16, 8, 8), BFLOAT16)),
@@ -148,7 +155,7 @@ UNFIT = {
 def test_what_the_kernels_leave_to_torch(name):
     conv, x = UNFIT[name]()
     with torch.autocast("cpu", BFLOAT16):
-        assert not fits(conv, nn.BatchNorm2d(16), x, None)
+        assert not fits(conv, nn.BatchNorm2d(conv.out_channels if conv else 16), x, None)
 
 
 def test_fewer_images_than_threads_no_autocast_and_a_frozen_norm_are_torch_s():

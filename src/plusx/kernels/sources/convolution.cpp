@@ -14,7 +14,7 @@ struct ConvolutionTask {
     bfloat16* x_gradient;    // or null
     const float* weight;
     float* weight_gradient;  // or null; strides as those of weight
-    long images, height, width, from, to, strides[4];
+    long images, height, width, from, to, stride, strides[4];  // height and width are those of x
 };
 
 // The packed weight of one run of sixteen output channels; `turned`: that of the gradient, from `to` to `from`.
@@ -58,7 +58,8 @@ template <int ACTIVATION, int ORDER, bool ADDED>
 static void forward(const ConvolutionTask& task) {
     const Task& norm = task.norm;
     const Shape shape = {task.height, task.width, task.from, task.to};
-    const long rows = norm.rows, channels = task.to, pixels = task.height * task.width;
+    const long channels = task.to, pixels_in = task.height * task.width;
+    const long pixels = pixels_in / task.stride / task.stride, rows = norm.rows;
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16* added = (const bfloat16*)norm.added;
     static thread_local Room room;
@@ -73,7 +74,8 @@ static void forward(const ConvolutionTask& task) {
         for (long b = blocks.begin; b < blocks.end; b++) pack(task, false, b, weight);
 #pragma omp barrier
         for (long i = own.begin; i < own.end; i++) {
-            convolve(shape, task.x + i * pixels * task.from, weight, z + i * pixels * channels);
+            (task.stride == 1 ? convolve : convolve_strided)(shape, task.x + i * pixels_in * task.from, weight,
+                                                             z + i * pixels * channels);
             float* to = parts + 2 * i * channels;
             moments(z + i * pixels * channels, pixels, channels, to, to + channels);
         }
@@ -111,9 +113,12 @@ constexpr long SCRATCH_PIXELS = 512;  // of images whose gradients are taken at 
 template <int ACTIVATION, bool ADDED>
 static void backward(const ConvolutionTask& task) {
     const Task& norm = task.norm;
-    const Shape shape = {task.height, task.width, task.from, task.to}, back_shape = {task.height, task.width, task.to,
-                                                                                     task.from};
-    const long rows = norm.rows, channels = task.to, pixels = task.height * task.width;
+    const bool strided = task.stride > 1;
+    const long height = task.height / task.stride, width = task.width / task.stride;
+    const Shape shape = {task.height, task.width, task.from, task.to}, made = {height, width, task.from, task.to};
+    const Shape turned = {height, width, task.to, task.from};
+    const long rows = norm.rows, channels = task.to, pixels = height * width, pixels_in = task.height * task.width;
+    const long columns = (strided ? 4 : 1) * columns_size(made);
     const long size = 9 * task.from * task.to, at_once = std::max(1L, SCRATCH_PIXELS / pixels);
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
@@ -128,11 +133,11 @@ static void backward(const ConvolutionTask& task) {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), ins = share_of(task.from / 16, thread, threads);
         static thread_local Room room;
-        room.begin((pixels * channels + at_once * (columns_size(shape) + rows_size(shape))) * 2 + 256);
+        room.begin((pixels * channels + at_once * (columns + rows_size(made))) * 2 + 256);
         bfloat16* z_gradient = room.take<bfloat16>(pixels * channels);
-        Scratch scratch = {at_once, columns_width(shape), pairs_wide(shape),
-                           room.take<bfloat16>(at_once * columns_size(shape)),
-                           room.take<bfloat16>(at_once * rows_size(shape))};
+        Scratch scratch = {at_once, columns_width(made), pairs_wide(made),
+                           room.take<bfloat16>(at_once * columns),
+                           room.take<bfloat16>(at_once * rows_size(made))};
         float* own_gradient = gradients + thread * size;
         if (task.x_gradient)
             for (long b = ins.begin; b < ins.end; b++) pack(task, true, b, weight);
@@ -153,12 +158,13 @@ static void backward(const ConvolutionTask& task) {
             back<ACTIVATION, ADDED>(gradient + place, z + place, norm.signs ? norm.signs + place / LANES : nullptr,
                                     z_gradient, (bfloat16*)norm.added_gradient + place, pixels, channels, per,
                                     mean_first, mean_second);
-            if (task.x_gradient) convolve(back_shape, z_gradient, weight, task.x_gradient + i * pixels * task.from);
+            const long image = i * pixels_in * task.from;
+            if (task.x_gradient) (strided ? spread : convolve)(turned, z_gradient, weight, task.x_gradient + image);
             if (!task.weight_gradient) continue;
-            fill_rows(shape, scratch, z_gradient, filled);
-            fill_columns(shape, scratch, task.x + i * pixels * task.from, filled);
+            fill_rows(made, scratch, z_gradient, filled);
+            (strided ? fill_columns<2> : fill_columns<1>)(shape, scratch, task.x + image, filled);
             if (++filled < at_once && i > own.begin) continue;
-            weight_gradient(shape, scratch, filled, own_gradient);
+            (strided ? weight_gradient_strided : weight_gradient)(shape, scratch, filled, own_gradient);
             filled = 0;
         }
 #pragma omp barrier
@@ -169,7 +175,9 @@ static void backward(const ConvolutionTask& task) {
     }
 }
 
-extern "C" int plusx_convolves(long width) { return convolves(width); }
+extern "C" int plusx_convolves(long height, long width, long from, long to, long stride) {
+    return convolves({height, width, from, to}, stride);
+}
 
 extern "C" void plusx_convolution_forward(const ConvolutionTask* task) {
     const Task& norm = task->norm;

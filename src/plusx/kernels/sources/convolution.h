@@ -1,4 +1,4 @@
-// 3x3 convolutions of stride 1, padded by 1, of one channels_last bfloat16 image, channels in multiples of 16.
+// 3x3 convolutions of stride 1 or 2, padded by 1, of one channels_last bfloat16 image, channels in multiples of 16.
 //
 // The processor multiplies pairs: 16 sums of two products an instruction. Forwards the pair is two input channels, and
 // one pixel's pair meets the three weights of a kernel row at once, for the three pixels that it reaches; backwards to
@@ -14,7 +14,7 @@ INLINE __m512bh one_pair(const bfloat16* x) {
 }
 
 struct Shape {
-    long height, width, from, to;  // channels `from` -> channels `to`
+    long height, width, from, to;  // of what is read; channels `from` -> channels `to`
 };
 
 // A weight of 9 from to numbers, in the order that `convolve` reads: [to / 16][row][from / 2][column][16][2].
@@ -23,7 +23,7 @@ INLINE long weight_place(const Shape& s, long row, long column, long from, long 
 }
 
 // PIXELS of row h, from pixel w, 16 * BLOCKS channels from `block`; LEFT and RIGHT: the image ends there.
-template <int PIXELS, int BLOCKS, bool LEFT, bool RIGHT>
+template <int STRIDE, int PIXELS, int BLOCKS, bool LEFT, bool RIGHT>
 INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y, long h, long w,
                           long block) {
     __m512 sum[PIXELS][BLOCKS];
@@ -31,10 +31,10 @@ INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* wei
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2
         for (int b = 0; b < BLOCKS; b++) sum[p][b] = _mm512_setzero_ps();
-    const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32;
-    for (long row = h > 0 ? 0 : 1; row < (h + 1 < s.height ? 3 : 2); row++) {
+    const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32, source = h * STRIDE - 1;
+    for (long row = source < 0 ? 1 : 0; row < 3 && source + row < s.height; row++) {
         const bfloat16* kernel = weight + block * block_size + row * pairs_in * 96;
-        const bfloat16* from = x + ((h + row - 1) * s.width + w) * s.from;
+        const bfloat16* from = x + ((source + row) * s.width + w * STRIDE) * s.from;
         for (long pair = 0; pair < pairs_in; pair++, kernel += 96, from += 2) {
             __m512bh k[BLOCKS][3];
 #pragma GCC unroll 2
@@ -42,12 +42,55 @@ INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* wei
 #pragma GCC unroll 3
                 for (int c = 0; c < 3; c++) k[b][c] = pairs(kernel + b * block_size + c * 32);
 #pragma GCC unroll 32
-            for (int q = -1; q <= PIXELS; q++) {
-                if ((LEFT && q == -1) || (RIGHT && q == PIXELS)) continue;
+            for (int q = -1; q <= (PIXELS - 1) * STRIDE + 1; q++) {
+                if ((LEFT && q == -1) || (RIGHT && q == PIXELS * STRIDE)) continue;
                 const __m512bh pixel = one_pair(from + q * s.from);
 #pragma GCC unroll 3
                 for (int c = 0; c < 3; c++) {
-                    const int to = q - c + 1;
+                    const int to = (q - c + 1) / STRIDE;
+                    if (q - c + 1 < 0 || (q - c + 1) % STRIDE || to >= PIXELS) continue;
+#pragma GCC unroll 2
+                    for (int b = 0; b < BLOCKS; b++) sum[to][b] = _mm512_dpbf16_ps(sum[to][b], pixel, k[b][c]);
+                }
+            }
+        }
+    }
+    y += (h * (s.width / STRIDE) + w) * s.to + block * 16;
+#pragma GCC unroll 16
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 2
+        for (int b = 0; b < BLOCKS; b++) store(y + p * s.to + b * 16, sum[p][b], Whole());
+}
+
+// The gradient of what a convolution of stride 2 reads: PIXELS of row h, twice as wide as the gradients `x`, from pixel
+// w; the weight is turned. A pixel of x meets three weights again, for the three pixels that it came from.
+template <int PIXELS, int BLOCKS, bool RIGHT>
+INLINE void spread_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y, long h, long w,
+                        long block) {
+    __m512 sum[PIXELS][BLOCKS];
+#pragma GCC unroll 16
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 2
+        for (int b = 0; b < BLOCKS; b++) sum[p][b] = _mm512_setzero_ps();
+    const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32;
+    for (long row = (h + 1) % 2; row < 3; row += 2) {  // h = 2 source + 1 - row
+        const long source = (h + row - 1) / 2;
+        if (source >= s.height) continue;
+        const bfloat16* kernel = weight + block * block_size + row * pairs_in * 96;
+        const bfloat16* from = x + (source * s.width + w / 2) * s.from;
+        for (long pair = 0; pair < pairs_in; pair++, kernel += 96, from += 2) {
+            __m512bh k[BLOCKS][3];
+#pragma GCC unroll 2
+            for (int b = 0; b < BLOCKS; b++)
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) k[b][c] = pairs(kernel + b * block_size + c * 32);
+#pragma GCC unroll 32
+            for (int q = 0; q <= PIXELS / 2; q++) {
+                if (RIGHT && q == PIXELS / 2) continue;
+                const __m512bh pixel = one_pair(from + q * s.from);
+#pragma GCC unroll 3
+                for (int c = 0; c < 3; c++) {
+                    const int to = 2 * q + 1 - c;
                     if (to < 0 || to >= PIXELS) continue;
 #pragma GCC unroll 2
                     for (int b = 0; b < BLOCKS; b++) sum[to][b] = _mm512_dpbf16_ps(sum[to][b], pixel, k[b][c]);
@@ -55,16 +98,17 @@ INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* wei
             }
         }
     }
+    y += (h * 2 * s.width + w) * s.to + block * 16;
 #pragma GCC unroll 16
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++)
-            store(y + (h * s.width + w + p) * s.to + (block + b) * 16, sum[p][b], Whole());
+        for (int b = 0; b < BLOCKS; b++) store(y + p * s.to + b * 16, sum[p][b], Whole());
 }
 
 // What the gradient of the weight reads of some images: one part a thread, in the second cache.
 //
-// columns: [from][image][row][columns_width], a pixel at its place + 1, zeros beside it: pairs of pixels of a channel.
+// columns: [from][image][row][columns_width], a pixel at its place + 1, zeros beside it: pairs of pixels of a channel;
+// at stride 2 the even pixels of a row, then its odd ones, as two rows of half the width.
 // rows: [to / 16][image][height + 2][pairs_wide][16][2], zeros above and below: pairs of pixels of sixteen channels.
 struct Scratch {
     long images, columns_width, pairs_wide;
@@ -73,7 +117,7 @@ struct Scratch {
 
 INLINE long columns_width(const Shape& s) { return (s.width + 7) / 8 * 8 + 8; }
 INLINE long pairs_wide(const Shape& s) { return (s.width + 1) / 2; }
-INLINE long columns_size(const Shape& s) { return s.from * s.height * columns_width(s) + 32; }  // an image
+INLINE long columns_size(const Shape& s) { return s.from * s.height * columns_width(s) + 32; }  // an image; of x
 INLINE long rows_size(const Shape& s) { return s.to * (s.height + 2) * pairs_wide(s) * 2; }
 
 // Pixels `place` and `place + 1`, channel by channel: 16 pairs; the second pixel is zero if it is not `there`.
@@ -100,19 +144,21 @@ INLINE void fill_rows(const Shape& s, const Scratch& scratch, const bfloat16* gr
     }
 }
 
+template <int STRIDE>
 INLINE void fill_columns(const Shape& s, const Scratch& scratch, const bfloat16* x, long image) {
-    const long plane = s.height * scratch.columns_width, channel = scratch.images * plane;
+    const long rows = s.height * STRIDE, width = s.width / STRIDE, step = s.from * STRIDE;
+    const long plane = rows * scratch.columns_width, channel = scratch.images * plane;
     for (long c = 0; c < s.from; c += 16)
-        for (long h = 0; h < s.height; h++) {
+        for (long h = 0; h < rows; h++) {
             bfloat16* to = scratch.columns + c * channel + image * plane + h * scratch.columns_width;
             for (int i = 0; i < 16; i++) to[i * channel] = 0;
-            for (long w = 0; w < s.width; w += 8) {
-                const bfloat16* from = x + (h * s.width + w) * s.from + c;
+            for (long w = 0; w < width; w += 8) {
+                const bfloat16* from = x + (h / STRIDE * s.width + h % STRIDE + w * STRIDE) * s.from + c;
                 __m512i p[4];
 #pragma GCC unroll 4
                 for (int i = 0; i < 4; i++)
-                    p[i] = w + 2 * i < s.width ? woven(from + 2 * i * s.from, s.from, w + 2 * i + 1 < s.width)
-                                               : _mm512_setzero_si512();
+                    p[i] = w + 2 * i < width ? woven(from + 2 * i * step, step, w + 2 * i + 1 < width)
+                                             : _mm512_setzero_si512();
                 const __m512i a = _mm512_unpacklo_epi32(p[0], p[1]), b = _mm512_unpackhi_epi32(p[0], p[1]);
                 const __m512i d = _mm512_unpacklo_epi32(p[2], p[3]), e = _mm512_unpackhi_epi32(p[2], p[3]);
                 const __m512i turned[4] = {_mm512_unpacklo_epi64(a, d), _mm512_unpackhi_epi64(a, d),
@@ -126,7 +172,7 @@ INLINE void fill_columns(const Shape& s, const Scratch& scratch, const bfloat16*
                     _mm_storeu_si128((__m128i*)(here + 12 * channel), _mm512_extracti32x4_epi32(turned[i], 3));
                 }
             }
-            const long last = (s.width + 7) / 8 * 8 + 1;
+            const long last = (width + 7) / 8 * 8 + 1;
             for (int i = 0; i < 16; i++) to[i * channel + last] = 0;
         }
 }
@@ -164,34 +210,95 @@ INLINE void weight_gradient(const Shape& s, const Scratch& scratch, long images,
             }
 }
 
-// One image, in tiles of PIXELS that divide its width.
-template <int PIXELS, int BLOCKS>
+// The same for stride 2: s is that of x; 32 channels at once, as one row of the image meets one row of gradients.
+INLINE void weight_gradient_strided(const Shape& s, const Scratch& scratch, long images, float* gradient) {
+    const long height = s.height / 2, row_size = 2 * scratch.columns_width, plane = s.height * row_size;
+    const long channel = scratch.images * plane, wide = scratch.pairs_wide * 32, all = (height + 2) * wide;
+    for (long block = 0; block < s.to / 16; block += 2)
+        for (long c = 0; c < s.from; c += 8)
+            for (long column = 0; column < 3; column++)
+                for (long row = 0; row < 3; row++) {
+                    // Pixel 2 w + column - 1 is, at its place + 1: odd w - 1, even w, odd w.
+                    const long start = column == 1 ? 1 : scratch.columns_width + column / 2;
+                    const long above = row == 0;
+                    float* to = gradient + ((block * 3 + column) * s.from + c) * 48 + row * 16;
+                    const long next = 3 * s.from * 48;
+                    __m512 sum[8][2];
+#pragma GCC unroll 16
+                    for (int i = 0; i < 16; i++) sum[i / 2][i % 2] = _mm512_loadu_ps(to + i / 2 * 48 + i % 2 * next);
+                    for (long image = 0; image < images; image++) {
+                        const bfloat16* x = scratch.columns + c * channel + image * plane + start +
+                                            (2 * above + row - 1) * row_size;
+                        const bfloat16* g = scratch.rows + (block * scratch.images + image) * all + (1 + above) * wide;
+                        for (long h = above; h < height; h++, x += 2 * row_size, g += wide)
+                            for (long pair = 0; pair < scratch.pairs_wide; pair++) {
+                                const __m512bh one = pairs(g + pair * 32);
+                                const __m512bh two = pairs(g + scratch.images * all + pair * 32);
+#pragma GCC unroll 8
+                                for (int i = 0; i < 8; i++) {
+                                    const __m512bh both = one_pair(x + i * channel + 2 * pair);
+                                    sum[i][0] = _mm512_dpbf16_ps(sum[i][0], one, both);
+                                    sum[i][1] = _mm512_dpbf16_ps(sum[i][1], two, both);
+                                }
+                            }
+                    }
+#pragma GCC unroll 16
+                    for (int i = 0; i < 16; i++) _mm512_storeu_ps(to + i / 2 * 48 + i % 2 * next, sum[i / 2][i % 2]);
+                }
+}
+
+// One image, in tiles of PIXELS that divide the width of what is made.
+template <int STRIDE, int PIXELS, int BLOCKS>
 static void convolve_in(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
-    const long last = s.width - PIXELS;
+    constexpr bool ENDS = STRIDE == 1;  // at stride 2 and an even width the last pixel that is read is there
+    const long last = s.width / STRIDE - PIXELS;
     for (long block = 0; block < s.to / 16; block += BLOCKS)
-        for (long h = 0; h < s.height; h++) {
+        for (long h = 0; h < s.height / STRIDE; h++) {
             if (last == 0) {
-                convolve_tile<PIXELS, BLOCKS, true, true>(s, x, weight, y, h, 0, block);
+                convolve_tile<STRIDE, PIXELS, BLOCKS, true, ENDS>(s, x, weight, y, h, 0, block);
                 continue;
             }
-            convolve_tile<PIXELS, BLOCKS, true, false>(s, x, weight, y, h, 0, block);
+            convolve_tile<STRIDE, PIXELS, BLOCKS, true, false>(s, x, weight, y, h, 0, block);
             for (long w = PIXELS; w < last; w += PIXELS)
-                convolve_tile<PIXELS, BLOCKS, false, false>(s, x, weight, y, h, w, block);
-            convolve_tile<PIXELS, BLOCKS, false, true>(s, x, weight, y, h, last, block);
+                convolve_tile<STRIDE, PIXELS, BLOCKS, false, false>(s, x, weight, y, h, w, block);
+            convolve_tile<STRIDE, PIXELS, BLOCKS, false, ENDS>(s, x, weight, y, h, last, block);
         }
 }
 
-// Whether the width is one that `convolve` knows.
-INLINE bool convolves(long width) { return width % 16 == 0 || width % 14 == 0 || width == 8 || width == 7; }
+template <int PIXELS, int BLOCKS>
+static void spread_in(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+    const long last = 2 * s.width - PIXELS;
+    for (long block = 0; block < s.to / 16; block += BLOCKS)
+        for (long h = 0; h < 2 * s.height; h++) {
+            for (long w = 0; w < last; w += PIXELS) spread_tile<PIXELS, BLOCKS, false>(s, x, weight, y, h, w, block);
+            spread_tile<PIXELS, BLOCKS, true>(s, x, weight, y, h, last, block);
+        }
+}
+
+// Whether these are sizes of an image and channels that the functions below know.
+INLINE bool convolves(const Shape& s, long stride) {
+    if (s.from % 16 || s.to % 16) return false;
+    if (stride == 1) return s.width % 16 == 0 || s.width % 14 == 0 || s.width == 8 || s.width == 7;
+    return stride == 2 && s.to % 32 == 0 && s.height % 2 == 0 && (s.width % 16 == 0 || s.width % 14 == 0);
+}
 
 INLINE void convolve(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
     const bool even = s.to % 32 == 0;
     if (s.width % 16 == 0)
-        convolve_in<16, 1>(s, x, weight, y);
+        convolve_in<1, 16, 1>(s, x, weight, y);
     else if (s.width % 14 == 0)
-        convolve_in<14, 1>(s, x, weight, y);
+        convolve_in<1, 14, 1>(s, x, weight, y);
     else if (s.width == 8)
-        even ? convolve_in<8, 2>(s, x, weight, y) : convolve_in<8, 1>(s, x, weight, y);
+        even ? convolve_in<1, 8, 2>(s, x, weight, y) : convolve_in<1, 8, 1>(s, x, weight, y);
     else
-        even ? convolve_in<7, 2>(s, x, weight, y) : convolve_in<7, 1>(s, x, weight, y);
+        even ? convolve_in<1, 7, 2>(s, x, weight, y) : convolve_in<1, 7, 1>(s, x, weight, y);
+}
+
+INLINE void convolve_strided(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+    s.width % 16 == 0 ? convolve_in<2, 8, 2>(s, x, weight, y) : convolve_in<2, 7, 2>(s, x, weight, y);
+}
+
+// s is that of the gradients x: half as high and wide as y.
+INLINE void spread(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+    s.width % 8 == 0 ? spread_in<16, 1>(s, x, weight, y) : spread_in<14, 1>(s, x, weight, y);
 }
