@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 from rivals import Settings, photos_in
-from turns import Rival, compared
+from turns import Rival, compared, leave_cleanly
 
 from plusx.device import choose_device
 from plusx.reporting import environment
@@ -161,6 +161,7 @@ def main() -> None:
     model = "resnet20" if small else options.model or "resnet50"
     batch, steps = options.batch or (128 if small else 32), options.steps or (20 if small else 3)
     python = fastai_python(options.fastai) if options.fastai else ""
+    leave_cleanly()
     with contextlib.ExitStack() as stack:
         root, what = (options.data_root, "CIFAR-10") if small else stack.enter_context(photos_in(options.photos))
         base = {"data": options.data, "root": str(root), "model": model, "batch": batch, "workers": options.workers}

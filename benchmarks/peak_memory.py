@@ -20,7 +20,7 @@ from typing import Any
 
 from loops import OURS, told, versions
 from rivals import photos_in
-from turns import Rival
+from turns import Rival, leave_cleanly
 
 from plusx.device import choose_device
 from plusx.reporting import environment
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
+    leave_cleanly()
     with photos_in(options.photos, least=40 * options.batch) as (root, what):
         base = {"data": "photos", "root": str(root), "model": options.model, "batch": options.batch}
         base |= {"workers": options.workers, "options": (("compile", "off"),)}

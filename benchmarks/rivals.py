@@ -309,7 +309,7 @@ def made_photos(folder: Path, count: int = 64, size: tuple[int, int] = (500, 375
 
 
 @contextlib.contextmanager
-def photos_in(given: str, least: int = 8_000) -> Iterator[tuple[Path, str]]:
+def photos_in(given: str, least: int = 4_000) -> Iterator[tuple[Path, str]]:
     """Give a folder of photos to train on, and say of what they are."""
     with tempfile.TemporaryDirectory() as place:
         photos = Path(given) if given else made_photos(Path(place) / "made")
