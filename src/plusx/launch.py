@@ -5,9 +5,11 @@ Loads no torch, because the command line asks before anything heavy is needed.
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+PATIENCE = 5.0  # seconds
 SPOKEN_HERE = "spoken_here"
 """The attribute of an error that it falls to this process to say, though it is not the first rank."""
 
@@ -61,8 +63,14 @@ def is_first() -> bool:
 
 
 def says(error: BaseException) -> bool:
-    """Whether this process says an error; of several that all meet it, one does."""
-    return is_first() or getattr(error, SPOKEN_HERE, False)
+    """Whether this process says an error; of several that all meet it, one does.
+
+    Before the ranks have met nobody knows whether the first meets it too. It gets the time to say so; then torchrun
+    ends this process, or else it was this one's alone.
+    """
+    if not (is_first() or getattr(error, SPOKEN_HERE, False)):
+        time.sleep(PATIENCE)
+    return True
 
 
 def local_ranks() -> int:

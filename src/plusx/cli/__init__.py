@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Group
 
 import plusx
 from plusx import launch
-from plusx.cli import evaluate, predict, resume, show, train, weights
+from plusx.cli import evaluate, lr_find, predict, resume, show, train, weights
 from plusx.cli.console import console_on, note
 from plusx.cli.usage import sentence
 from plusx.errors import PlusxError, Told, UsageError
@@ -40,7 +40,7 @@ def in_paragraphs(text: str) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text))
 
 
-COMMANDS = (train.train, evaluate.evaluate, predict.predict, show.show, resume.resume)
+COMMANDS = (train.train, evaluate.evaluate, predict.predict, show.show, resume.resume, lr_find.lr_find)
 for number, command in enumerate(COMMANDS):
     app.command(command, sort_key=number, help=in_paragraphs(command.__doc__ or ""))
 
@@ -102,7 +102,7 @@ def failed(text: str, code: int, error: BaseException) -> int:
 
 def unexpected(error: Exception, *, debug: bool) -> int:
     """Say what to do about an error that plusx did not raise on purpose."""
-    if debug and launch.says(error):
+    if debug and launch.is_first():
         traceback.print_exception(error)
     what = " ".join(f"{type(error).__name__}: {error}".split())
     trace = "the traceback above" if debug else "its traceback (the same command with --debug)"
