@@ -51,7 +51,7 @@ def faults(begun: Path, work: Path) -> list[Fault]:
             (name, names[: place + 1].count(name)) for place, (name, on) in enumerate(calls) if str(run) in on
         ]
         found += [Fault(kind, name, number, error) for name, number in places for error in ERRORS]
-        found += [Fault(kind, name, 1, "ENOSPC", lasting=True) for name in ("write", "fsync")]
+        found += [Fault(kind, "fsync", 1, error, lasting=True) for error in ERRORS]
     return found
 
 
