@@ -28,7 +28,7 @@ FACTORS = (8, 4, 2)
 """By which a JPEG's decoder can divide the sides, the largest first."""
 PLAIN = {"RGB": 3, "L": 1}
 """Modes whose pixels are what the network is given, with their channels."""
-BELOW = 32  # rows that are decoded below a crop: at its edge a decoder smooths colors over up to one block
+BELOW = 8  # rows that are decoded below a crop: at its lower edge a decoder smooths colors with the row that follows
 KEPT = 1.5
 """Of a photo that is cropped at random a cache keeps so much more than the final size on the shorter side."""
 SEQUENTIAL = (0xC0, 0xC1)  # markers of frames whose rows come from top to bottom, in one scan

@@ -182,3 +182,18 @@ def test_with_a_random_crop_a_cache_keeps_half_again_the_final_size():
     array = np.array(picture(64, 48))
     assert reduced(settings, array).shape == array.shape
     assert torch.from_numpy(reduced(settings, array)).equal(torch.from_numpy(array))
+
+
+@pytest.mark.parametrize("kind", ["4:2:0", "4:2:2", "4:4:4", "restarts", "gray", "odd"])
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+def test_what_is_above_the_new_end_is_decoded_to_the_same_bits(kind, factor):
+    def decoded(content):
+        image = JpegImageFile(io.BytesIO(content))
+        photo.reduce_by(image, factor)
+        return np.array(image)
+
+    whole = decoded(KINDS[kind])
+    for end in (1, 15, 16, 17, 40, 90, 130):
+        part = decoded(ending_at(KINDS[kind], end + photo.BELOW))
+        assert len(part) < len(whole)
+        assert np.array_equal(part[: end // factor], whole[: end // factor])
