@@ -26,6 +26,7 @@ class ConvolutionTask(ctypes.Structure):
     _fields_ = (
         ("norm", NormTask),
         ("x", _pointer),
+        ("beside", _pointer),
         ("x_gradient", _pointer),
         ("weight", _pointer),
         ("weight_gradient", _pointer),
@@ -84,8 +85,10 @@ def convolve_and_normalize(
     *,
     activation: bool = False,
     add_last: bool = False,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Return relu(norm(conv(x)) + added), or relu(norm(conv(x))) + added; running statistics move as torch moves them.
+
+    With it comes x, for who needs it beside the convolution: the two gradients are then summed as one of them is made.
 
     Args:
         conv: As `fits` wants it.
@@ -96,7 +99,7 @@ def convolve_and_normalize(
         add_last: Whether `added` comes after it.
 
     Returns:
-        (B, C, H/stride, W/stride), bfloat16.
+        (B, C, H/stride, W/stride), bfloat16; and x.
     """
     options = Options(*moving(norm), norm.eps, activation, add_last, conv.stride[0])
     return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, options)
@@ -142,7 +145,7 @@ class _Convolution(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         options: Options,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         channels, batch, stride = len(conv_weight), x.shape[0], options.stride
         height, width = x.shape[2] // stride, x.shape[3] // stride
         added = None if added is None else added.contiguous(memory_format=torch.channels_last)
@@ -174,17 +177,22 @@ class _Convolution(torch.autograd.Function):
         called("plusx_convolution_forward", _task(norm, x, conv_weight, stride))
         ctx.save_for_backward(x, conv_weight, z, weight, bias, statistics, signs)
         ctx.options = options
-        return y
+        ctx.set_materialize_grads(False)
+        return y, x
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - one output has one gradient
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - two outputs have two gradients
         ctx: Any,  # noqa: ANN401
-        gradient: Tensor,
+        gradient: Tensor | None,
+        beside: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return beside, None, None, None, None, None
         x, conv_weight, z, weight, bias, statistics, signs = ctx.saved_tensors
         needs = ctx.needs_input_grad
         gradient = gradient.contiguous(memory_format=torch.channels_last)
+        beside = None if beside is None else beside.contiguous(memory_format=torch.channels_last)
         x_gradient = torch.empty_like(x) if needs[0] else None
         conv_weight_gradient = torch.empty_like(conv_weight) if needs[2] else None
         around = torch.empty_like(z) if signs is not None else None
@@ -206,7 +214,7 @@ class _Convolution(torch.autograd.Function):
             threads=torch.get_num_threads(),
             activation=ctx.options.activation,
         )
-        gradients = {"x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
+        gradients = {"beside": at(beside), "x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
         called("plusx_convolution_backward", _task(norm, x, conv_weight, ctx.options.stride, **gradients))
         return (
             x_gradient,

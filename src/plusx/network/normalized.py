@@ -27,7 +27,20 @@ def normalized(
     activation: nn.Module | None = None,
     add_last: bool = False,
 ) -> Tensor:
-    """Return activation(norm(conv(x)) + added).
+    """Return activation(norm(conv(x)) + added); for the arguments see `normalized_beside`, which does it."""
+    return normalized_beside(norm, x, conv=conv, added=added, activation=activation, add_last=add_last)[0]
+
+
+def normalized_beside(
+    norm: nn.Module,
+    x: Tensor,
+    *,
+    conv: nn.Module | None = None,
+    added: Tensor | None = None,
+    activation: nn.Module | None = None,
+    add_last: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return activation(norm(conv(x)) + added), and x for a shortcut: so its two gradients meet in one kernel.
 
     Args:
         norm: The norm, or what stands for it.
@@ -38,7 +51,7 @@ def normalized(
         add_last: Whether the sum comes after the activation instead: activation(norm(conv(x))) + added.
 
     Returns:
-        (B, C, *).
+        (B, C, *); and (B, channels_in, *).
     """
     known = activation is None or type(activation) is Activation
     kernels = known and not is_watched(norm) and not is_watched(activation)
@@ -48,8 +61,8 @@ def normalized(
         return convolution.convolve_and_normalize(conv, batch_norm, x, added, activation=relu, add_last=add_last)
     y: Tensor = x if conv is None else conv(x)
     if kernels and normalization.fits(norm, y, added):
-        return normalization.normalize(norm, y, added, activation=relu, add_last=add_last)
-    return in_turn(norm, x, y, added, activation, add_last=add_last)
+        return normalization.normalize(norm, y, added, activation=relu, add_last=add_last), x
+    return in_turn(norm, x, y, added, activation, add_last=add_last), x
 
 
 def in_turn(

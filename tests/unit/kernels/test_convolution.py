@@ -62,7 +62,7 @@ def results(compute, conv, norm, x, added, gradient, *, exact=False, activation=
 
 def by_kernels(conv, norm, x, added, *, activation):
     assert fits(conv, norm, x, added)
-    return convolve_and_normalize(conv, norm, x, added, activation=activation)
+    return convolve_and_normalize(conv, norm, x, added, activation=activation)[0]
 
 
 @pytest.mark.parametrize("adds", [False, True])
@@ -93,7 +93,7 @@ def test_with_the_activation_it_is_the_same_step(last):
         return norm(conv(x)).relu() + added if last else by_torch(conv, norm, x, added, activation=activation)
 
     def kernels(conv, norm, x, added, *, activation):
-        return convolve_and_normalize(conv, norm, x, added, activation=activation, add_last=last)
+        return convolve_and_normalize(conv, norm, x, added, activation=activation, add_last=last)[0]
 
     given = (conv, norm, x, added, gradient)
     exact = results(plain, *given, exact=True, activation=True)
@@ -119,14 +119,29 @@ def test_only_the_gradients_that_are_wanted():
     x, gradient = random((2, 16, 8, 8), BFLOAT16), random((2, 16, 8, 8), BFLOAT16)
     both = results(by_kernels, conv, norm, x, None, gradient)
     with torch.autocast("cpu", BFLOAT16):
-        convolve_and_normalize(conv, copy.deepcopy(norm), x).backward(gradient)
+        convolve_and_normalize(conv, copy.deepcopy(norm), x)[0].backward(gradient)
     assert torch.equal(conv.weight.grad, both["weight"])
     conv.weight.grad = None
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", BFLOAT16):
-        convolve_and_normalize(conv.requires_grad_(requires_grad=False), copy.deepcopy(norm), x).backward(gradient)
+        convolve_and_normalize(conv.requires_grad_(requires_grad=False), copy.deepcopy(norm), x)[0].backward(gradient)
     assert conv.weight.grad is None
     assert torch.equal(x.grad, both["x"])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_gradient_of_x_is_added_to_the_one_beside(stride):
+    conv, norm = made(16, 32, stride)
+    x = random((3, 16, 8, 32), BFLOAT16).requires_grad_()
+    with torch.autocast("cpu", BFLOAT16):
+        y, same = convolve_and_normalize(conv, norm, x)
+    assert torch.equal(same, x)
+    gradient, beside = random(y.shape, BFLOAT16), random(x.shape, BFLOAT16)
+    (alone,) = torch.autograd.grad(y, x, gradient, retain_graph=True)
+    (both,) = torch.autograd.grad((y, same), x, (gradient, beside), retain_graph=True)
+    assert distance(both, alone.double() + beside.double()) < 3e-3
+    (unused,) = torch.autograd.grad(same, x, beside)
+    assert torch.equal(unused, beside)
 
 
 def conv_like(**options):

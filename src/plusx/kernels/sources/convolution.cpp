@@ -11,6 +11,7 @@
 struct ConvolutionTask {
     Task norm;  // its x is the convolution's output, its unit an image
     const bfloat16* x;
+    const bfloat16* beside;  // what the gradient of x is added to, or null
     bfloat16* x_gradient;    // or null
     const float* weight;
     float* weight_gradient;  // or null; strides as those of weight
@@ -75,7 +76,7 @@ static void forward(const ConvolutionTask& task) {
 #pragma omp barrier
         for (long i = own.begin; i < own.end; i++) {
             (task.stride == 1 ? convolve : convolve_strided)(shape, task.x + i * pixels_in * task.from, weight,
-                                                             z + i * pixels * channels);
+                                                             nullptr, z + i * pixels * channels);
             float* to = parts + 2 * i * channels;
             moments(z + i * pixels * channels, pixels, channels, to, to + channels);
         }
@@ -159,7 +160,9 @@ static void backward(const ConvolutionTask& task) {
                                     z_gradient, (bfloat16*)norm.added_gradient + place, pixels, channels, per,
                                     mean_first, mean_second);
             const long image = i * pixels_in * task.from;
-            if (task.x_gradient) (strided ? spread : convolve)(turned, z_gradient, weight, task.x_gradient + image);
+            const bfloat16* beside = task.beside ? task.beside + image : nullptr;
+            if (task.x_gradient)
+                (strided ? spread : convolve)(turned, z_gradient, weight, beside, task.x_gradient + image);
             if (!task.weight_gradient) continue;
             fill_rows(made, scratch, z_gradient, filled);
             (strided ? fill_columns<2> : fill_columns<1>)(shape, scratch, task.x + image, filled);

@@ -22,15 +22,18 @@ INLINE long weight_place(const Shape& s, long row, long column, long from, long 
     return ((((to / 16 * 3 + row) * (s.from / 2) + from / 2) * 3 + column) * 16 + to % 16) * 2 + from % 2;
 }
 
-// PIXELS of row h, from pixel w, 16 * BLOCKS channels from `block`; LEFT and RIGHT: the image ends there.
+// PIXELS of row h, from pixel w, 16 * BLOCKS channels from `block`, added to `first` unless that is null; LEFT and
+// RIGHT: the image ends there.
 template <int STRIDE, int PIXELS, int BLOCKS, bool LEFT, bool RIGHT>
-INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y, long h, long w,
-                          long block) {
+INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first,
+                          bfloat16* y, long h, long w, long block) {
+    const long place = (h * (s.width / STRIDE) + w) * s.to + block * 16;
     __m512 sum[PIXELS][BLOCKS];
 #pragma GCC unroll 16
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++) sum[p][b] = _mm512_setzero_ps();
+        for (int b = 0; b < BLOCKS; b++)
+            sum[p][b] = first ? load(first + place + p * s.to + b * 16, Whole()) : _mm512_setzero_ps();
     const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32, source = h * STRIDE - 1;
     for (long row = source < 0 ? 1 : 0; row < 3 && source + row < s.height; row++) {
         const bfloat16* kernel = weight + block * block_size + row * pairs_in * 96;
@@ -55,23 +58,24 @@ INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* wei
             }
         }
     }
-    y += (h * (s.width / STRIDE) + w) * s.to + block * 16;
 #pragma GCC unroll 16
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++) store(y + p * s.to + b * 16, sum[p][b], Whole());
+        for (int b = 0; b < BLOCKS; b++) store(y + place + p * s.to + b * 16, sum[p][b], Whole());
 }
 
 // The gradient of what a convolution of stride 2 reads: PIXELS of row h, twice as wide as the gradients `x`, from pixel
 // w; the weight is turned. A pixel of x meets three weights again, for the three pixels that it came from.
 template <int PIXELS, int BLOCKS, bool RIGHT>
-INLINE void spread_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y, long h, long w,
-                        long block) {
+INLINE void spread_tile(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y,
+                        long h, long w, long block) {
+    const long place = (h * 2 * s.width + w) * s.to + block * 16;
     __m512 sum[PIXELS][BLOCKS];
 #pragma GCC unroll 16
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++) sum[p][b] = _mm512_setzero_ps();
+        for (int b = 0; b < BLOCKS; b++)
+            sum[p][b] = first ? load(first + place + p * s.to + b * 16, Whole()) : _mm512_setzero_ps();
     const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32;
     for (long row = (h + 1) % 2; row < 3; row += 2) {  // h = 2 source + 1 - row
         const long source = (h + row - 1) / 2;
@@ -98,11 +102,10 @@ INLINE void spread_tile(const Shape& s, const bfloat16* x, const bfloat16* weigh
             }
         }
     }
-    y += (h * 2 * s.width + w) * s.to + block * 16;
 #pragma GCC unroll 16
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++) store(y + p * s.to + b * 16, sum[p][b], Whole());
+        for (int b = 0; b < BLOCKS; b++) store(y + place + p * s.to + b * 16, sum[p][b], Whole());
 }
 
 // What the gradient of the weight reads of some images: one part a thread, in the second cache.
@@ -249,29 +252,29 @@ INLINE void weight_gradient_strided(const Shape& s, const Scratch& scratch, long
 
 // One image, in tiles of PIXELS that divide the width of what is made.
 template <int STRIDE, int PIXELS, int BLOCKS>
-static void convolve_in(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+static void convolve_in(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
     constexpr bool ENDS = STRIDE == 1;  // at stride 2 and an even width the last pixel that is read is there
     const long last = s.width / STRIDE - PIXELS;
     for (long block = 0; block < s.to / 16; block += BLOCKS)
         for (long h = 0; h < s.height / STRIDE; h++) {
             if (last == 0) {
-                convolve_tile<STRIDE, PIXELS, BLOCKS, true, ENDS>(s, x, weight, y, h, 0, block);
+                convolve_tile<STRIDE, PIXELS, BLOCKS, true, ENDS>(s, x, weight, first, y, h, 0, block);
                 continue;
             }
-            convolve_tile<STRIDE, PIXELS, BLOCKS, true, false>(s, x, weight, y, h, 0, block);
+            convolve_tile<STRIDE, PIXELS, BLOCKS, true, false>(s, x, weight, first, y, h, 0, block);
             for (long w = PIXELS; w < last; w += PIXELS)
-                convolve_tile<STRIDE, PIXELS, BLOCKS, false, false>(s, x, weight, y, h, w, block);
-            convolve_tile<STRIDE, PIXELS, BLOCKS, false, ENDS>(s, x, weight, y, h, last, block);
+                convolve_tile<STRIDE, PIXELS, BLOCKS, false, false>(s, x, weight, first, y, h, w, block);
+            convolve_tile<STRIDE, PIXELS, BLOCKS, false, ENDS>(s, x, weight, first, y, h, last, block);
         }
 }
 
 template <int PIXELS, int BLOCKS>
-static void spread_in(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+static void spread_in(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
     const long last = 2 * s.width - PIXELS;
     for (long block = 0; block < s.to / 16; block += BLOCKS)
         for (long h = 0; h < 2 * s.height; h++) {
-            for (long w = 0; w < last; w += PIXELS) spread_tile<PIXELS, BLOCKS, false>(s, x, weight, y, h, w, block);
-            spread_tile<PIXELS, BLOCKS, true>(s, x, weight, y, h, last, block);
+            for (long w = 0; w < last; w += PIXELS) spread_tile<PIXELS, BLOCKS, false>(s, x, weight, first, y, h, w, block);
+            spread_tile<PIXELS, BLOCKS, true>(s, x, weight, first, y, h, last, block);
         }
 }
 
@@ -282,23 +285,23 @@ INLINE bool convolves(const Shape& s, long stride) {
     return stride == 2 && s.to % 32 == 0 && s.height % 2 == 0 && (s.width % 16 == 0 || s.width % 14 == 0);
 }
 
-INLINE void convolve(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
+INLINE void convolve(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
     const bool even = s.to % 32 == 0;
     if (s.width % 16 == 0)
-        convolve_in<1, 16, 1>(s, x, weight, y);
+        convolve_in<1, 16, 1>(s, x, weight, first, y);
     else if (s.width % 14 == 0)
-        convolve_in<1, 14, 1>(s, x, weight, y);
+        convolve_in<1, 14, 1>(s, x, weight, first, y);
     else if (s.width == 8)
-        even ? convolve_in<1, 8, 2>(s, x, weight, y) : convolve_in<1, 8, 1>(s, x, weight, y);
+        even ? convolve_in<1, 8, 2>(s, x, weight, first, y) : convolve_in<1, 8, 1>(s, x, weight, first, y);
     else
-        even ? convolve_in<1, 7, 2>(s, x, weight, y) : convolve_in<1, 7, 1>(s, x, weight, y);
+        even ? convolve_in<1, 7, 2>(s, x, weight, first, y) : convolve_in<1, 7, 1>(s, x, weight, first, y);
 }
 
-INLINE void convolve_strided(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
-    s.width % 16 == 0 ? convolve_in<2, 8, 2>(s, x, weight, y) : convolve_in<2, 7, 2>(s, x, weight, y);
+INLINE void convolve_strided(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
+    s.width % 16 == 0 ? convolve_in<2, 8, 2>(s, x, weight, first, y) : convolve_in<2, 7, 2>(s, x, weight, first, y);
 }
 
 // s is that of the gradients x: half as high and wide as y.
-INLINE void spread(const Shape& s, const bfloat16* x, const bfloat16* weight, bfloat16* y) {
-    s.width % 8 == 0 ? spread_in<16, 1>(s, x, weight, y) : spread_in<14, 1>(s, x, weight, y);
+INLINE void spread(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
+    s.width % 8 == 0 ? spread_in<16, 1>(s, x, weight, first, y) : spread_in<14, 1>(s, x, weight, first, y);
 }

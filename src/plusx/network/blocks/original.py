@@ -10,7 +10,7 @@ Shape letters: B batch, C channels, * spatial axes.
 from torch import Tensor, nn
 
 from plusx.network.blocks.block import Branched
-from plusx.network.normalized import normalized
+from plusx.network.normalized import normalized, normalized_beside
 from plusx.network.parts import Parts
 
 
@@ -44,8 +44,8 @@ class Basic(Branched):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
-        y: Tensor = self.dropout(normalized(self.norm1, x, conv=self.conv1, activation=self.activation))
-        return self.summed(self.conv2, self.norm2, y, x)
+        y, x = normalized_beside(self.norm1, x, conv=self.conv1, activation=self.activation)
+        return self.summed(self.conv2, self.norm2, self.dropout(y), x)
 
 
 class Bottleneck(Branched):

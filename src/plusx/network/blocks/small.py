@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from plusx.network import layers
 from plusx.network.blocks.block import Block, Branched
 from plusx.network.blocks.original import Basic
-from plusx.network.normalized import normalized
+from plusx.network.normalized import normalized, normalized_beside
 from plusx.network.parts import Parts
 
 
@@ -24,7 +24,8 @@ class Fast(Basic):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */stride)."""
-        y: Tensor = self.dropout(normalized(self.norm1, x, conv=self.conv1, activation=self.activation))
+        y, x = normalized_beside(self.norm1, x, conv=self.conv1, activation=self.activation)
+        y = self.dropout(y)
         around = None if self.shortcut is None else self.shortcut(x)
         if layers.is_identity(self.attention) and layers.is_identity(self.branch_end):
             last = self.activation
