@@ -294,13 +294,14 @@ def linked(photos: Path, folder: Path, least: int) -> Path:
 
 
 def made_photos(folder: Path, count: int = 64, size: tuple[int, int] = (500, 375)) -> Path:
-    """Make smooth color images of two classes, as JPEG: for a measurement without any data."""
+    """Make smooth color images of two classes, as JPEG, lying and upright: for a measurement without any data."""
     from PIL import Image
 
     stream = torch.Generator().manual_seed(0)
     for number in range(count):
         small = torch.rand(3, 12, 16, generator=stream)
-        large = nn.functional.interpolate(small[None], size=size[::-1], mode="bicubic")[0].clamp(0, 1)
+        height_width = size[::-1] if number % 4 < 2 else size
+        large = nn.functional.interpolate(small[None], size=height_width, mode="bicubic")[0].clamp(0, 1)
         noisy = (large + 0.05 * torch.randn(large.shape, generator=stream)).clamp(0, 1)
         place = folder / ("even", "odd")[number % 2] / f"{number}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -313,7 +314,7 @@ def photos_in(given: str, least: int = 4_000) -> Iterator[tuple[Path, str]]:
     """Give a folder of photos to train on, and say of what they are."""
     with tempfile.TemporaryDirectory() as place:
         photos = Path(given) if given else made_photos(Path(place) / "made")
-        words = f"photos of {photos.parent.name}/{photos.name}" if given else "made JPEGs of 500x375"
+        words = f"photos of {photos.parent.name}/{photos.name}" if given else "made JPEGs of 500x375 and 375x500"
         yield linked(photos, Path(place) / "linked", least), words
 
 
