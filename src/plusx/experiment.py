@@ -41,6 +41,7 @@ from plusx.training.progress import Progress
 from plusx.training.sizes import side
 from plusx.training.synchronized_norm import synchronize_norms
 from plusx.weights.read import read_weights
+from plusx.weights.trained import Weights
 
 
 def run(
@@ -64,28 +65,13 @@ def run(
 
 
 def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Event, None, Result]:
-    began = time.perf_counter()
     if not dry and ranks.is_first():
         RunFolder.check(out, name)
-    weights = (yield from ranks.once_a_machine(read_weights(asked.run.weights))) if asked.run.weights else None
-    architecture_for(
-        weights, asked.run.model, asked.changes("architecture")
-    )  # its errors are said before any image is looked at
-    look = asked.changes("input")
-    prepared = yield from ranks.once_a_machine(prepare(asked.run, look.get("max_pixels"), look.get("channels")))
-    device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
-    prepared, plan, notes = decide(asked, prepared, device, weights)
-    plan, notes = ranks.from_first((plan, notes))
-    device = device_of(plan)
-    network = network_of(plan)
-    start = put_into(network, weights, plan.task.classes) if weights else None
-    notes = (*prepared.dataset.notes, *seen_before(weights, prepared.dataset), *notes)
-    if weights is None:
-        show_training_images(network, prepared, plan)
-    sitting = yield from _build(plan, prepared, device, network, notes, start, began, dry=dry)
+    sitting, prepared, weights = yield from sitting_of(asked, dry=dry)
     sitting, duration = yield from _timed(sitting)
-    plan, by_hand = sitting.plan, changes_by_hand(asked, prepared, weights)
-    pages = (plan, sitting.data, sitting.network, sitting.training, sitting.device, duration, by_hand, start)
+    plan, network, start = sitting.plan, sitting.network, sitting.start
+    by_hand = changes_by_hand(asked, prepared, weights)
+    pages = (plan, sitting.data, network, sitting.training, sitting.device, duration, by_hand, start)
     screen: list[Event] = [*reporting.first_screen(*pages)]
     screen += [Noted(note, "warning") for note in sitting.notes]
     if dry:
@@ -97,7 +83,7 @@ def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Even
         expect_space(out, space_needed(plan, network, len(sitting.test.samples)), "the run")
     folder = RunFolder.create(out, sitting.data.name, name) if ranks.is_first() else WatchedFolder(out)
     with folder.held():
-        run_report.describe(folder, plan, sitting.data, sitting.training, device)
+        run_report.describe(folder, plan, sitting.data, sitting.training, sitting.device)
         for event in screen:
             yield logged(folder, event)
         progress = Progress(sitting.network, plan.recipe)
@@ -105,6 +91,30 @@ def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Even
         job.remember(folder, asked, name)
         folder.publish()
         return (yield from _go_on(sitting, progress, folder))
+
+
+def sitting_of(asked: Request, *, dry: bool) -> Generator[Event, None, tuple[Sitting, Prepared, Weights | None]]:
+    """Prepare the data, decide the plan, and build all that a run works with; in a dry run nothing is written.
+
+    Raises:
+        UsageError, DataError, StorageError: The request, the data or the disk do not allow it.
+    """
+    began = time.perf_counter()
+    weights = (yield from ranks.once_a_machine(read_weights(asked.run.weights))) if asked.run.weights else None
+    # Its errors are said before any image is looked at.
+    architecture_for(weights, asked.run.model, asked.changes("architecture"))
+    look = asked.changes("input")
+    prepared = yield from ranks.once_a_machine(prepare(asked.run, look.get("max_pixels"), look.get("channels")))
+    device = choose_device(asked.run.device, asked.run.precision, asked.run.threads)
+    prepared, plan, notes = decide(asked, prepared, device, weights)
+    plan, notes = ranks.from_first((plan, notes))
+    network = network_of(plan)
+    start = put_into(network, weights, plan.task.classes) if weights else None
+    notes = (*prepared.dataset.notes, *seen_before(weights, prepared.dataset), *notes)
+    if weights is None:
+        show_training_images(network, prepared, plan)
+    sitting = yield from _build(plan, prepared, device_of(plan), network, notes, start, began, dry=dry)
+    return sitting, prepared, weights
 
 
 def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result]:

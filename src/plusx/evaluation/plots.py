@@ -142,6 +142,30 @@ def calibration(bins: Sequence[CalibrationBin]) -> Figure:
     return figure
 
 
+def rate_curve(tried: Sequence[tuple[float, float, float]], marks: Mapping[str, float]) -> Figure:
+    """Draw the loss over the learning rate.
+
+    Args:
+        tried: A learning rate, its loss, and the smoothed loss, step by step.
+        marks: Rates to be marked, by what they are called.
+    """
+    with rc_context(STYLE):
+        figure = figure_of(6.4, 3.8)
+        axes = figure.subplots()
+        if tried:
+            rates, losses, smoothed = zip(*tried, strict=True)
+            axes.plot(rates, losses, color=COLORS["soft"], linewidth=0.8, alpha=0.6, label="loss of a batch")
+            axes.plot(rates, smoothed, color=COLORS["hit"], linewidth=2, label="smoothed")
+            top = max(smoothed[0], min(smoothed)) * 1.6
+            axes.set_ylim(min(0.0, *smoothed), max(top, min(smoothed) * 1.1))
+        for (name, rate), line in zip(marks.items(), ((0, (1, 2)), (0, (4, 2))), strict=False):
+            axes.axvline(rate, color=COLORS["miss"], linewidth=1.2, linestyle=line, label=f"{name}: {rate:.2g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        if tried:
+            axes.legend()
+    return figure
+
+
 def to_svg(figure: Figure) -> str:
     """Return a figure as SVG with real text and no background: the same bytes for the same data."""
     file = io.StringIO()

@@ -66,7 +66,7 @@ def test_given_options_are_asked_and_no_others():
     }
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "show", "resume"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "show", "resume", "lr-find"])
 def test_help_loads_nothing_heavy(command):
     code = (
         "import sys; from plusx.cli import main; code = main(sys.argv[1:]); "
