@@ -63,7 +63,7 @@ def search(
     if not 0 < lowest < highest:
         raise UsageError(f"the rates go from {lowest:g} to {highest:g}; expected two above 0, the lower one first")
     if steps < 2:
-        raise UsageError(f"steps is {steps}, but must be at least 2; 100 is usual")
+        raise UsageError(f"steps is {steps}, but must be at least 2; 200 is usual")
     sitting, _, _ = yield from sitting_of(asked, dry=True)
     for note in sitting.notes:
         yield Noted(note, "warning")

@@ -25,7 +25,7 @@ def lr_find(
     config: Annotated[Path | None, option("A config.yaml whose values stand where no option is given.")] = None,
     lowest: Annotated[float, option("The first learning rate.", "1e-7")] = 1e-7,
     highest: Annotated[float, option("The last one, if the loss does not explode before it.", "10")] = 10.0,
-    rates: Annotated[int, option("How many are tried, a step each.", "100")] = 100,
+    rates: Annotated[int, option("How many are tried, a step each.", "200")] = 200,
     out: Annotated[Path, option("Folder in which one for the curve is made.", "lr-find")] = Path("lr-find"),
     model: Annotated[ModelOptions, group("Model", 1, "As of plusx train.")] = NO_MODEL,
     data: Annotated[DataOptions, group("Data", 2)] = NO_DATA,

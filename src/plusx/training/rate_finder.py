@@ -22,7 +22,7 @@ from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
 from plusx.training.step import NotFinite, Stepping
 
-LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100
+LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 200
 EXPLODED = 4.0  # times the lowest loss so far
 FALLEN = 0.9  # of the first loss, below which the loss has fallen
 SMOOTHING = 0.9  # of the running mean of losses

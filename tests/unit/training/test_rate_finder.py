@@ -55,7 +55,7 @@ def test_nothing_else_is_touched():
 
 def test_it_stops_when_the_loss_explodes():
     seen, found = drained(find_rate(tiny.network(), tiny.TASK, tiny.batches(), RECIPE, lowest=1e-2, highest=1e9))
-    assert 10 < len(seen) < 100
+    assert 10 < len(seen) < 200
     *_, last = seen
     assert last.smoothed > 4 * min(one.smoothed for one in seen) or last.learning_rate > 1
     assert found.tried == tuple(seen)
