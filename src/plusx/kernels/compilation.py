@@ -108,12 +108,16 @@ def _compile(compiler: str, runtime: str, file: Path) -> None:
 
 def _output(command: list[str]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own compiler
-            command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
-        )
+        with subprocess.Popen(  # noqa: S603 - the user's own compiler
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as program:
+            try:
+                said, complaint = program.communicate(timeout=LONGEST_SECONDS)
+            except BaseException:
+                program.kill()
+                raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{command[0]} does not run: {error}") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        raise Unavailable(f"{command[0]} failed: {lines[0]}")
-    return done.stdout
+    if program.returncode:
+        raise Unavailable(f"{command[0]} failed: {(complaint.strip() or 'no message').splitlines()[0]}")
+    return said
