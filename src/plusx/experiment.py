@@ -32,7 +32,7 @@ from plusx.request import Request
 from plusx.result import Result
 from plusx.run_folder import RunFolder, WatchedFolder, typed
 from plusx.run_report import logged
-from plusx.run_state import check_same_data, read_state, space_needed
+from plusx.run_state import check_same_data, read_state, remember_teacher, space_needed
 from plusx.sitting import Sitting, save, train_on
 from plusx.start import Start, architecture_for, put_into, seen_before
 from plusx.storage import expect_space
@@ -84,6 +84,7 @@ def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Even
     folder = RunFolder.create(out, sitting.data.name, name) if ranks.is_first() else WatchedFolder(out)
     with folder.held():
         run_report.describe(folder, plan, sitting.data, sitting.training, sitting.device)
+        remember_teacher(folder, sitting.teacher)
         for event in screen:
             yield logged(folder, event)
         progress = Progress(sitting.network, plan.recipe)
@@ -149,7 +150,7 @@ def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Resul
     notes = tuple(dict.fromkeys((*state.notes, *warnings)))
     sitting = yield from _build(plan, prepared, device, network_of(plan), notes, state.start, began)
     if folder.writes:
-        check_same_data(folder, sitting.data)
+        check_same_data(folder, sitting.data, sitting.teacher)
     progress = Progress(sitting.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)
     if folder.writes:

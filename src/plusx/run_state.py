@@ -5,6 +5,7 @@ when the new one is on the disk: at every instant two whole states can be read, 
 """
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,17 +25,19 @@ from plusx.run_folder import RunFolder, typed
 from plusx.start import Start
 from plusx.storage import writing
 from plusx.tensor_file import read_tensors, write_tensors
+from plusx.training.distillation import Teacher
 from plusx.training.progress import Progress
 
 KIND = "state"
+TEACHER = "teacher.json"
 KEPT = 2
 SLOTS = {"sgd": 1}  # tensors a weight that an optimizer keeps; the others keep two
 SMALL, REPORT = 2**16, 8 * 2**20  # bytes of a header, and of a report with its pictures
 BEARABLE = 3  # saves in a row that may fail within an epoch; the next stops the run
 
 
-def check_same_data(folder: RunFolder, data: Dataset) -> None:
-    """Refuse to resume on other data than the run began with."""
+def check_same_data(folder: RunFolder, data: Dataset, teacher: Teacher | None = None) -> None:
+    """Refuse to resume on other data than the run began with, or with another teacher."""
     now = {(sample.name, sample.sha256, sample.split) for sample in data.samples}
     then = {(row.path, row.sha256, row.split) for row in read_splits(folder.splits)}
     if now != then:
@@ -43,6 +46,17 @@ def check_same_data(folder: RunFolder, data: Dataset) -> None:
             f"the data have changed since the run {str(folder.path)!r} began: {changed} entries differ from its "
             f"splits.csv; put the data back, or train anew: plusx train --config {typed(folder.config)}"
         )
+    if teacher and json.loads((folder.path / TEACHER).read_text(encoding="utf-8"))["sha256"] != teacher.sha256:
+        raise DataError(
+            f"the teacher of the run {str(folder.path)!r} has changed since it began; put the file back, or train "
+            f"anew: plusx train --config {typed(folder.config)}"
+        )
+
+
+def remember_teacher(folder: RunFolder, teacher: Teacher | None) -> None:
+    """Keep the sum of the teacher's file: what is taught is a part of the run, but the file is not."""
+    if teacher:
+        folder.write_json(TEACHER, {"sha256": teacher.sha256})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from photos import make_photos
 from plusx import experiment
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
+from plusx.errors import DataError
 from plusx.events import Advanced
 from plusx.request import request
 
@@ -106,10 +108,18 @@ def test_a_run_with_every_ingredient_stopped_anywhere_ends_with_the_same_bits(
     )
 
 
-def test_another_teacher_is_another_run(photos: Path, run: Path, teacher: Path, tmp_path: Path) -> None:
-    untaught = finished(photos, tmp_path, ALL)
-    ours, theirs = (Checkpoint.load(one / "weights" / "last.safetensors").weights for one in (untaught, run))
-    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+def test_the_teacher_is_a_part_of_the_run(photos: Path, run: Path, teacher: Path, tmp_path: Path) -> None:
+    taught = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    untaught = finished(photos, tmp_path, {**ALL, "steps": 1, "epochs": 1})
+    alone = json.loads((untaught / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert taught["train_loss"] != pytest.approx(alone["train_loss"], rel=0.05)
+    assert not (untaught / "teacher.json").exists()
+    copied = tmp_path / "teacher.safetensors"
+    shutil.copy(teacher / "weights" / "best.safetensors", copied)
+    other = finished(photos, tmp_path / "other", {**SMALL, "epochs": 1, "teacher": str(copied)})
+    shutil.copy(untaught / "weights" / "best.safetensors", copied)
+    with pytest.raises(DataError, match=r"the teacher of the run .* has changed since it began; put the file back"):
+        list(experiment.resume(other))
 
 
 def test_a_batch_by_hand_is_told_its_rate(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
