@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torture_processes import Child, fresh, outcome, said, whole_states
+from torture_processes import Child, fresh, outcome, said, torn_files, whole_states
 
 from plusx import run_state
 
@@ -137,8 +137,8 @@ def passes(cell: Cell, number: int, photos: Path, work: Path) -> str:
     code = Child(cell.command(photos, weights, work, name), log, lambda: dying(cell.place, number)).wait()
     if code != -signal.SIGKILL:
         return f"was not killed but ended with {code}: {said(log)}"
-    if not whole_states(run):
-        return "no whole state is left"
+    if not whole_states(run) or torn_files(run):
+        return f"{whole_states(run)} whole states are left, and torn files: {torn_files(run)}"
     code = Child(["resume", str(run), "--quiet"], log).wait()
     if code:
         return f"the resumed run ended with {code}: {said(log)}"

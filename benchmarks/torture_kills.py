@@ -6,13 +6,32 @@ from collections import Counter
 from pathlib import Path
 
 from torture_cells import INGREDIENTS, PRECISIONS, WORKERS, Cell
-from torture_processes import SAVES, Child, Paused, Strace, fresh, left_over, outcome, reached_end, said, whole_states
+from torture_processes import (
+    SAVES,
+    Child,
+    Paused,
+    Strace,
+    fresh,
+    left_over,
+    outcome,
+    reached_end,
+    said,
+    torn_files,
+    whole_states,
+)
 
 from plusx import run_state
 from plusx.run_folder import RunFolder
 
 MOST = 6  # kills of one chain; it may be shorter
-IN_SAVE, TORN, COLD = 0.4, 0.1, 0.1  # shares of the kills inside a save, of torn states after one, of new interpreters
+IN_SAVE, TORN, COLD = 0.5, 0.1, 0.1  # shares of the kills inside a save, of torn states after one, of new interpreters
+# The system calls of a save, and how often it makes them at least: a later one of its kind may be of the next save.
+CALLS = {
+    "save_state": {"openat": 3, "write": 3, "fsync": 2, "close": 2, "lseek": 2, "rename": 1, "unlink": 1},
+    "save": {"openat": 2, "write": 2, "fsync": 2, "close": 2, "lseek": 2, "rename": 1},
+    "write_metrics": {"openat": 4, "write": 2, "fsync": 4, "close": 4, "rename": 2},
+    "write_run_report": {"write": 6, "fsync": 12, "rename": 6, "mkdir": 1},
+}
 
 
 def chain(seed: int, photos: Path, work: Path, references: list[str]) -> tuple[Counter, list[str]]:
@@ -34,6 +53,7 @@ def chain(seed: int, photos: Path, work: Path, references: list[str]) -> tuple[C
     weights = work / "plain-float32" / "weights" / "best.safetensors"
     begin = cell.command(photos, weights, work, name)
     counts: Counter = Counter()
+    ours: set[str] = set()  # what this bench itself has torn
     for _ in range(draw.randint(2, MOST)):
         words = ["resume", str(run), "--quiet"] if run.exists() else begin
         if draw.random() < IN_SAVE:
@@ -43,7 +63,11 @@ def chain(seed: int, photos: Path, work: Path, references: list[str]) -> tuple[C
         if run.exists():
             if not whole_states(run):
                 return counts, [f"{name} ({cell}): no whole state after a kill"]
-            counts["states torn on purpose"] += _torn(run, draw)
+            ours &= (torn := set(torn_files(run)))
+            if torn - ours:
+                return counts, [f"{name} ({cell}): a kill left {', '.join(torn - ours)} half-written under its name"]
+            ours |= (on_purpose := _torn(run, draw))
+            counts["states torn on purpose"] += len(on_purpose)
     words = ["resume", str(run), "--quiet"] if run.exists() else begin
     code = Child(words, log).wait()
     counts["chains"] += 1
@@ -73,12 +97,13 @@ def _killed_any_time(words: list[str], log: Path, draw: random.Random, run: Path
 def _killed_in_save(words: list[str], log: Path, draw: random.Random, record: Path) -> Counter:
     """Let the kernel kill the process at the entry of a system call between the first and the last of a save."""
     kind = draw.choices([name for _, name in SAVES], [6, 3, 2, 1])[0]
-    paused = Paused(words, log, kind, draw.randint(1, 6) if kind == "save_state" else draw.randint(1, 2))
+    most = {"save_state": 6, "save": 2, "write_metrics": 2, "write_run_report": 1}[kind]
+    paused = Paused(words, log, kind, draw.randint(1, most))
     if not paused.reached:
         paused.end()
         return Counter({"ended before they were killed": 1})
-    call = draw.choice(("openat", "write", "write", "lseek", "fsync", "fsync", "close", "rename", "unlink"))
-    number = draw.randint(1, 4 if kind == "save_state" else 12)
+    call = draw.choice(list(CALLS[kind]))
+    number = draw.randint(1, CALLS[kind][call])
     strace = Strace(paused.child.pid, record, f"{call}:signal=KILL:when={number}")
     inside = not paused.saved()
     code = paused.end()
@@ -90,12 +115,12 @@ def _killed_in_save(words: list[str], log: Path, draw: random.Random, record: Pa
     return Counter({"kills": 1, f"kills {where}": 1})
 
 
-def _torn(run: Path, draw: random.Random) -> int:
+def _torn(run: Path, draw: random.Random) -> set[str]:
     """Sometimes flip a bit of the newest of two states."""
     found = run_state.states(RunFolder(run))
     if len(found) < 2 or whole_states(run) < 2 or draw.random() > TORN:
-        return 0
+        return set()
     content = bytearray(found[0].read_bytes())
     content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     found[0].write_bytes(content)
-    return 1
+    return {f"state/{found[0].name}"}

@@ -227,6 +227,24 @@ def whole_states(run: Path) -> int:
     return count
 
 
+def torn_files(run: Path) -> list[str]:
+    """Return the files of a run that stand under their names and are not whole: no kill may leave one."""
+    kinds = {"state": run_state.KIND, "weights": "checkpoint"}
+    torn = []
+    for path in (*run.glob("state/[0-9]*.safetensors"), *run.glob("weights/*.safetensors")):
+        try:
+            run_state.read_tensors(path, kinds[path.parent.name])
+        except run_state.CheckpointError:
+            torn.append(str(path.relative_to(run)))
+    for path in run.glob("*.json*"):
+        try:
+            lines = path.read_text(encoding="utf-8")
+            [json.loads(text) for text in (lines.splitlines() if path.suffix == ".jsonl" else [lines])]
+        except ValueError:
+            torn.append(path.name)
+    return torn
+
+
 def left_over(run: Path) -> bool:
     """Whether a killed process left a file that it was writing."""
     return any(run.rglob(".*.part"))
