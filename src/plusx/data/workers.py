@@ -7,10 +7,10 @@ pipe but through memory that all share; it is mapped without a name, since conta
 Shape letters: B samples of a step, * the shape of one sample.
 """
 
+import copy
 import math
 import mmap
 import multiprocessing
-import pickle
 import signal
 import sys
 import traceback
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -215,7 +216,8 @@ def work(
 def portable(error: Exception) -> Exception:
     """Return an error that can go through a pipe: itself, or one of the same words."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - made in the line itself
+        copy.copy(error)  # made anew from what it was made of, as at the other end
+        ForkingPickler.dumps(error)
     except Exception:  # noqa: BLE001 - whatever an error's own code raises
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error

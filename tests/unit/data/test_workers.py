@@ -132,6 +132,7 @@ class Stubborn(Exception):
 def test_an_error_that_cannot_travel_keeps_its_words():
     assert str(workers.portable(Stubborn("a", "b"))) == "Stubborn: a b"
     assert type(workers.portable(ValueError("x"))) is ValueError
+    assert type(workers.portable(ValueError(lambda: None))) is RuntimeError
 
 
 def test_endings_are_named():
