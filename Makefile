@@ -43,7 +43,10 @@ golden: $(STAMP) ## Recompute parameters and multiply-adds of every architecture
 bench: $(STAMP) ## Run the benchmarks that need no extra data (more: SETS="digits mnist cifar10", DATA=their folder)
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/loops.py --model resnet18 --no-compiled
+	$(BIN)/python benchmarks/peak_memory.py --rounds 1
 	$(BIN)/python benchmarks/accuracy.py $(SETS) --data-root "$(DATA)"
+	$(if $(DATA),$(BIN)/python benchmarks/loops.py --data cifar10 --data-root "$(DATA)" --no-compiled,@echo "The loops on CIFAR-10 are skipped: DATA names no folder")
 	$(BIN)/python benchmarks/readme.py
 
 torture: $(STAMP) ## Kill runs, fail their disk, damage their states for MINUTES (60), and compare what they come to
