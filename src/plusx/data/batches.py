@@ -93,7 +93,8 @@ class Batches:
             shape: Channels, height and width that `input.read` gives for each of the samples; None if they differ or
                 are not known, and then files are not held in memory. Arrays are compared here.
             memory_limit: Bytes that these batches' images may take in memory; batches of training, validation and test
-                may take as much each.
+                may take as much each. While those of training are arranged they take about twice as much, and with
+                `sizes` they go on doing so.
             rank: Whose part this is, from 0.
             ranks: How many processes train or evaluate together.
             repeats: How often each sample comes in a training step, differently augmented; the epochs have as many
