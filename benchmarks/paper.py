@@ -34,35 +34,16 @@ from plusx.reporting import environment
 from plusx.request import request
 from plusx.result import Result
 from plusx.run_folder import RunFolder
-from plusx.training.recipes import RECIPES
 
 PUBLISHED = 8.75  # percent of the test images, table 6
 STEPS, DIVIDED_AT = 64_000, (32_000, 48_000)
-BATCH, TRAINED_ON = 128, 45_000
 NAME = "paper-resnet20"
 RESULTS = Path(__file__).parent / "results"
-# Where there is no recipe called "paper", its fields (section 4.2 of the paper).
-FIELDS: dict[str, Any] = {
-    "recipe": "small",
-    "epochs": round(STEPS / -(-TRAINED_ON // BATCH)),
-    "batch_size": BATCH,
-    "learning_rate": 0.1,
-    "nesterov": False,
-    "schedule": "step",
-    "milestones": (DIVIDED_AT[0] / STEPS, DIVIDED_AT[1] / STEPS),
-    "factor": 0.1,
-    "weight_decay": 1e-4,
-    "decay_norm_and_bias": True,
-    "label_smoothing": 0.0,
-    "pad_and_crop": 4,
-    "flip": True,
-}
 
 
 def begin(root: str, out: Path, changes: Mapping[str, Any]) -> Any:
     """Return the run from its first step on."""
-    own = {"recipe": "paper"} if "paper" in RECIPES else FIELDS
-    options = {"model": "resnet20", "data_root": root, "save_minutes": 5.0, **own, **changes}
+    options = {"model": "resnet20", "recipe": "paper", "data_root": root, "save_minutes": 5.0, **changes}
     return run(request("cifar10", options=options), out=out, name=NAME)
 
 

@@ -100,6 +100,7 @@ COMPARISONS: dict[str, Callable[[Found], Iterator[tuple[str, str]]]] = {
     "parity": parity,
     "imagenet_answers": answers,
     "without_norm": without_norm,
+    "input_path": training_lines.input_path,
     "loops": training_lines.loops,
     "time_to_accuracy": training_lines.time_to_accuracy,
     "peak_memory": training_lines.peak_memory,

@@ -216,7 +216,7 @@ def with_plain(data: str, root: str, targets: Sequence[float], epochs: int, seed
     a_step = runs[0]["step_seconds"] if runs else plain(data, root, 1, 0, steps=steps)["step_seconds"]
     rows = plain_rows(data, targets, a_step)
     for row in rows:
-        took = f"{row['seconds']:.0f} s, extrapolated" if row["seconds"] else "never"
+        took = f"{row['seconds']:.0f} s, extrapolated" if row["seconds"] else "not told"
         print(f"plain script, {row['target']} %: {took} ({1000 * a_step:.0f} ms a step, measured; {row['source']})")
     return {"step_seconds": a_step, "extrapolated": rows, "runs": runs}
 

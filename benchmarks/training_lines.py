@@ -1,10 +1,17 @@
-"""Lines of the README's table of comparisons on training: whole loops, time to accuracy, memory, the paper's run."""
+"""Lines of the README on training: data, whole loops, time to accuracy, memory, the paper's run."""
 
 from collections.abc import Iterator
 from typing import Any
 
 Found = dict[str, Any]
 Line = tuple[str, str]
+
+
+def input_path(found: Found) -> Iterator[Line]:
+    """Images a second that are read and augmented, and how many times as many as torchvision's loader makes."""
+    for row in found["rows"]:
+        ratio = f", {row['ratio']:.1f} x ({row['ratio_low']:.1f}-{row['ratio_high']:.1f})" if row["ratio"] != 1 else ""
+        yield f"{row['work']}, images a second: {row['name']}", f"{row['images_a_second']:,.0f}{ratio}"
 
 
 def loops(found: Found) -> Iterator[Line]:

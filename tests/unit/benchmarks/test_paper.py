@@ -2,6 +2,8 @@
 
 import pytest
 
+from plusx.training.recipes import RECIPES
+
 
 @pytest.fixture
 def paper(benchmark):
@@ -9,8 +11,9 @@ def paper(benchmark):
 
 
 def test_the_run_is_as_long_as_the_papers(paper):
-    steps = paper.FIELDS["epochs"] * -(-paper.TRAINED_ON // paper.BATCH)
-    assert abs(steps - paper.STEPS) < 200
+    recipe = RECIPES["paper"]
+    assert recipe.steps == paper.STEPS
+    assert tuple(share * paper.STEPS for share in recipe.milestones) == paper.DIVIDED_AT
 
 
 def test_an_epoch_that_was_trained_twice_is_one_point(paper):

@@ -56,6 +56,22 @@ def test_time_to_accuracy_says_what_was_not_met_and_what_is_extrapolated(benchma
     ]
 
 
+def test_data_have_a_ratio_but_for_the_rival(benchmark):
+    row = {
+        "work": "32 px",
+        "name": "plusx",
+        "images_a_second": 70_000.4,
+        "ratio": 20.0,
+        "ratio_low": 19,
+        "ratio_high": 21,
+    }
+    rival = {**row, "name": "torchvision", "images_a_second": 3500.0, "ratio": 1.0}
+    assert list(benchmark("training_lines").input_path({"rows": [rival, row]})) == [
+        ("32 px, images a second: torchvision", "3,500"),
+        ("32 px, images a second: plusx", "70,000, 20.0 x (19.0-21.0)"),
+    ]
+
+
 def test_memory_and_the_papers_run_have_lines(benchmark):
     lines = benchmark("training_lines")
     rows = [
