@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from plusx.kernels.library import SWITCH, describe, forget, library
+from plusx.kernels.library import SWITCH, convolves, describe, forget, library
 
 NEEDED = pytest.mark.skipif(library() is None, reason=f"computed by {describe()}")
+
+CONVOLVING = pytest.mark.skipif(not convolves(), reason=f"computed by {describe()}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from plusx.kernels.library import library
+from plusx.kernels.library import convolves, library
 from plusx.kernels.norm import LANES, NormTask, at, called, moving, ready
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
@@ -73,6 +73,7 @@ def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | Non
         and batch >= torch.get_num_threads()
         and x.is_contiguous(memory_format=torch.channels_last)
         and ready(norm, x, (batch, channels, height // stride, width // stride), added)
+        and convolves()
         and known(height, width, channels_in, channels, stride)
     )
 

@@ -4,7 +4,7 @@ import ctypes
 import os
 from functools import cache
 
-from plusx.kernels.compilation import Unavailable, compiled
+from plusx.kernels.compilation import Unavailable, capabilities, compiled
 
 SWITCH = "PLUSX_KERNELS"
 
@@ -18,7 +18,15 @@ def library() -> ctypes.CDLL | None:
 def describe() -> str:
     """Say in words what computes norms and small convolutions in training on the CPU."""
     loaded, reason = _loaded()
-    return "fused kernels" if loaded else f"torch's operators ({reason})"
+    if not loaded:
+        return f"torch's operators ({reason})"
+    return "fused norms and 3x3 convolutions" if convolves() else "fused norms"
+
+
+@cache
+def convolves() -> bool:
+    """Whether convolutions are among them: not where the processor multiplies whole tiles, as only torch's do (AMX)."""
+    return library() is not None and not capabilities().get("amx_bf16")
 
 
 @cache
@@ -36,4 +44,5 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
 def forget() -> None:
     """Look for the kernels anew at their next use: what they depend on has changed."""
     library.cache_clear()
+    convolves.cache_clear()
     _loaded.cache_clear()

@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from compiled_kernels import NEEDED, distance, random, turned_off
+from compiled_kernels import CONVOLVING, distance, random, turned_off
 from torch import nn
 
 from plusx.kernels.convolution import convolve_and_normalize, fits
 
-pytestmark = NEEDED
+pytestmark = CONVOLVING
 BFLOAT16 = torch.bfloat16
 # (batch, channels_in, channels_out, height, width[, stride]): tiles of 16, 14, 8 and 7 pixels, one row, several tiles.
 SHAPES = [

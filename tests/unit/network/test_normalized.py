@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 import torch
-from compiled_kernels import NEEDED, distance, random, turned_off
+from compiled_kernels import CONVOLVING, NEEDED, distance, random, turned_off
 from torch import nn
 
 from plusx.network import layers, normalized
@@ -79,7 +79,7 @@ def test_a_block_learns_the_same_in_bfloat16(name, used):
         assert distance(ours[key], expected) <= 1.3 * distance(plain[key], expected) + 1e-3, key
 
 
-@NEEDED
+@CONVOLVING
 @pytest.mark.parametrize("name", ["resnet20", "preresnet110", "resnet18"])
 def test_an_architecture_uses_the_kernels(name, used):
     found = ARCHITECTURES[name]
