@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from plusx import launch
+from plusx import launch, ranks
 from plusx.errors import UsageError, look_up
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -61,7 +61,8 @@ class Device:
         """Say in words what computes, how."""
         layout = "channels_last" if self.channels_last else "channels_first"
         threads = f", {self.threads} threads" if self.kind == "cpu" else ""
-        return f"{self.hardware} ({self.name}{threads}), {self.precision}, {layout}"
+        each = f", each of {ranks.count()} processes" if ranks.count() > 1 else ""
+        return f"{self.hardware} ({self.name}{threads}), {self.precision}, {layout}{each}"
 
 
 def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0) -> Device:
