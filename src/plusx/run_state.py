@@ -230,6 +230,8 @@ def space_needed(plan: Plan, network: nn.Module, test_samples: int) -> int:
     """Return about how many bytes a run will have on the disk at most, the file being written included."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     recipe = plan.recipe
-    copies = 1 + SLOTS.get(recipe.optimizer, 2) + (recipe.average_decay > 0)
+    copies = 1 + SLOTS.get(recipe.optimizer, 2) + (recipe.average_decay > 0) + (recipe.lookahead_steps > 0)
+    if recipe.not_finite == "rollback":  # the beginning of the epoch is in the state, too
+        copies *= 2
     predictions = test_samples * (100 + 12 * len(plan.task.classes))
     return (KEPT + 1) * (copies * weights + SMALL) + 3 * (weights + SMALL) + REPORT + predictions
