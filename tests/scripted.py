@@ -32,7 +32,7 @@ class Scripted:
     def read_augmented(self, source, numbers):
         return self.read(source) ^ int(numbers[0] * 256)
 
-    def finish(self, images):
+    def finish(self, images, into=None):
         return images.permute(0, 3, 1, 2).float()
 
     def prepare(self, image):

@@ -35,7 +35,7 @@ INPUT = SimpleNamespace(
     read_augmented=lambda source, numbers: added(read(source)[None], numbers[None])[0],
     alternating=(),
     hold=lambda images, _: Holding(images),
-    finish=lambda images: images.permute(0, 3, 1, 2).to(torch.float32),
+    finish=lambda images, _: images.permute(0, 3, 1, 2).to(torch.float32),
     prepare=lambda images: images.to(torch.float32),
 )
 

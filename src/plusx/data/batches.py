@@ -20,6 +20,7 @@ from plusx.data.cache import Cache
 from plusx.data.dataset import Sample
 from plusx.data.in_order import in_order
 from plusx.data.reading import BatchMaker, Input, Reading, readable
+from plusx.data.spare import Spare
 from plusx.data.steps import LEAST, Step, evaluation_part, evaluation_steps, step_sizes, training_steps
 from plusx.data.workers import Workers
 from plusx.errors import DataError, UsageError
@@ -123,6 +124,7 @@ class Batches:
         self.replaced = 0
         targets = [-1 if sample.target is None else sample.target for sample in self.samples]
         self._targets = np.array(targets, dtype=np.int64)
+        self._spare = Spare()
         self._images: Tensor | None = None
         self._held: tuple[Input, BatchMaker] | None = None
         if repeats < 1:
@@ -250,7 +252,7 @@ class Batches:
     def _finished(self, images: NDArray[np.generic]) -> Tensor:
         """Make a tensor of its own; what workers filled they fill again."""
         pixels = torch.from_numpy(images)
-        return self.input.finish(pixels) if self.training else pixels.clone()
+        return self.input.finish(pixels, self._spare.array(images.shape)) if self.training else pixels.clone()
 
     def _count_replaced(self) -> None:
         self.replaced += 1

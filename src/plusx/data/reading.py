@@ -63,8 +63,8 @@ class Input(Protocol):
         """Take uint8 (N, C, H, W); return what makes training batches of them, as `finish` does."""
         ...
 
-    def finish(self, images: Tensor) -> Tensor:
-        """Make of augmented uint8 (B, h, w, C) a training batch: float32 (B, C, h, w), normalized."""
+    def finish(self, images: Tensor, into: NDArray[np.float32] | None = None) -> Tensor:
+        """Make of augmented uint8 (B, h, w, C) a training batch, perhaps in the memory given: float32 (B, C, h, w)."""
         ...
 
     def prepare(self, image: Tensor) -> Tensor:

@@ -121,17 +121,18 @@ def cut_out_in_place(settings: "ImageInput", pixels: NDArray[np.uint8], numbers:
         image[max(0, row) : max(0, row + side), max(0, column) : max(0, column + side)] = mean
 
 
-def finish(settings: "ImageInput", images: Tensor) -> Tensor:
+def finish(settings: "ImageInput", images: Tensor, into: NDArray[np.float32] | None = None) -> Tensor:
     """Normalize as `ImageInput.normalize` does, to the same bits: uint8 (B, h, w, C) -> float32 (B, C, h, w).
 
-    The channels stay last in memory, which is how networks on the CPU take them.
+    The channels stay last in memory, which is how networks on the CPU take them; `into` is that memory, (B, h, w, C).
     """
     count, height, width, channels = images.shape
     repeats = height * width if height * width * channels <= ROW else width
     scale, shift = factors(settings.mean, settings.deviation, repeats)
     rows = images.reshape(-1, repeats * channels)
     # NumPy asks the system for large pages, torch does not: for photos, most of the time would go into small ones.
-    pixels = torch.from_numpy(np.empty(rows.shape, np.float32))
+    made = np.empty(rows.shape, np.float32) if into is None else into.reshape(rows.shape)
+    pixels = torch.from_numpy(made)
     factor, summand = torch.from_numpy(scale), torch.from_numpy(shift)
     at_once = max(1, ALONE // (repeats * channels))
     for part, found in zip(pixels.split(at_once), rows.split(at_once), strict=True):

@@ -218,9 +218,9 @@ class ImageInput:
         """Arrange images (N, C, H, W) uint8 in memory; return what makes training batches of them, normalized."""
         return held.hold(self, images, memory_limit)
 
-    def finish(self, images: Tensor) -> Tensor:
+    def finish(self, images: Tensor, into: NDArray[np.float32] | None = None) -> Tensor:
         """Normalize augmented images: (B, h, w, C) uint8 -> float32 (B, C, h, w), channels last in memory."""
-        return held.finish(self, images)
+        return held.finish(self, images, into)
 
     def at_size(self, height: int, width: int) -> "ImageInput":
         """Return the input for training images of another size: padding and cutout scale with the shorter side."""
