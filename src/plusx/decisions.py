@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plusx import launch
+from plusx import launch, ranks
 from plusx.data import NAMES
 from plusx.data.steps import step_sizes
 from plusx.device import Device
@@ -96,7 +96,7 @@ def within_steps(plan: Plan, samples: int) -> Plan:
     recipe = plan.recipe
     if not recipe.steps:
         return plan
-    epochs = math.ceil(recipe.steps / len(step_sizes(samples, recipe.batch_size)))
+    epochs = math.ceil(recipe.steps / len(step_sizes(samples, recipe.batch_size, ranks.count())))
     return dataclasses.replace(plan, recipe=dataclasses.replace(recipe, epochs=min(recipe.epochs, epochs)))
 
 

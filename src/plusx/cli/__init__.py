@@ -22,6 +22,7 @@ from plusx.errors import PlusxError, Told, UsageError
 
 USAGE = UsageError.exit_code
 INTERRUPTED = 128 + signal.SIGINT
+TOGETHER = ("train", "resume")
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as of any command whose reader has gone
 
 app = App(
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot write is no reason to stop
+    if not launch.is_first() and words[:1] not in ([name] for name in TOGETHER):
+        return 0  # of several processes that torchrun started, the first does alone what is not done together
     try:
         with ending_on_termination():
             app(words, exit_on_error=False, print_error=False, result_action="return_value")
