@@ -162,6 +162,7 @@ UNFIT = {
     "channels first": lambda: (conv_like(), torch.randn(2, 16, 8, 8).to(BFLOAT16)),
     "another width": lambda: (conv_like(), random((2, 16, 8, 9), BFLOAT16)),
     "weights of bfloat16": lambda: (conv_like().to(BFLOAT16), random((2, 16, 8, 8), BFLOAT16)),
+    "many channels": lambda: (nn.Conv2d(512, 512, 3, 1, 1, bias=False), random((2, 512, 7, 7), BFLOAT16)),
     "few channels": lambda: (nn.Conv2d(8, 16, 3, padding=1, bias=False), random((2, 8, 8, 8), BFLOAT16)),
 }
 

@@ -278,9 +278,10 @@ static void spread_in(const Shape& s, const bfloat16* x, const bfloat16* weight,
         }
 }
 
-// Whether these are sizes of an image and channels that the functions below know.
+// Whether these are sizes that the functions below know, and no weight so large that its order in memory is what counts.
+constexpr long MOST_WEIGHTS = 9 * 256 * 256;
 INLINE bool convolves(const Shape& s, long stride) {
-    if (s.from % 16 || s.to % 16) return false;
+    if (s.from % 16 || s.to % 16 || 9 * s.from * s.to > MOST_WEIGHTS) return false;
     if (stride == 1) return s.width % 16 == 0 || s.width % 14 == 0 || s.width == 8 || s.width == 7;
     return stride == 2 && s.to % 32 == 0 && s.height % 2 == 0 && (s.width % 16 == 0 || s.width % 14 == 0);
 }
