@@ -1,0 +1,178 @@
+"""Whether several processes do what one does: evaluation counts, training, and the end of a run whose rank is killed.
+
+    python benchmarks/ranks.py
+
+All on the digits in the box, 101 samples (a prime) of each split, one thread a process, float32, started by torchrun.
+Printed, and written to results/ranks.json:
+
+    counts      the same weights scored by 1, 2 and 3 processes: samples, right answers, and whether predictions.csv
+                has the same bytes
+    training    weights and scores after training on 1, 2 and 3 processes: without any norm, with synchronized batch
+                norms (equal up to the rounding of sums in another order), and with each rank's own statistics;
+                training lets rounding grow, so what it does on one process alone stands beside: with plusx's kernel
+                for batch norms against torch's
+    killed      a run on 2 processes of which one gets SIGKILL in the middle, under torchrun --max-restarts 3, against
+                the unbroken run: the bits of the weights, and the score
+"""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from plusx.checkpoint import Checkpoint
+from plusx.run_folder import RunFolder
+
+RESULTS = Path(__file__).parent / "results"
+SAMPLES = 101
+TRAIN = (
+    "train", "digits", "--limit-samples", str(SAMPLES), "--epochs", "3", "--batch-size", "20", "--learning-rate", "0.01",
+    "--threads", "1", "--precision", "float32", "--compile", "off", "--quiet",
+)  # fmt: skip
+
+
+def command(ranks: int, *words: str, restarts: int = 0) -> list[str]:
+    """The command line that runs plusx on so many processes."""
+    torchrun = [
+        "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", f"--max-restarts={restarts}",
+    ]  # fmt: skip
+    return [sys.executable, *torchrun, "-m", "plusx", *words]
+
+
+def run(ranks: int, *words: str) -> None:
+    """Run plusx on so many processes to its end."""
+    done = subprocess.run(command(ranks, *words), env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} on {ranks} ranks ended with {done.returncode}:\n{done.stderr}")
+
+
+def environment() -> dict[str, str]:
+    """The environment of the processes: all of them are on this machine."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def predictions(path: Path) -> dict[str, Any]:
+    """What predictions.csv says: how many samples, and how many of them right."""
+    with (path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {"samples": len(rows), "different": len({row["path"] for row in rows}), "right": right(rows)}
+
+
+def right(rows: list[dict[str, str]]) -> int:
+    """How many rows have the right class."""
+    return sum(row["true_class"] == row["predicted"] for row in rows)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """A run's last weights."""
+    return dict(Checkpoint.load(RunFolder(path).last).weights)
+
+
+def difference(one: Path, other: Path) -> float:
+    """The largest difference of two runs' weights, as a part of the largest weight of its tensor."""
+    ours, theirs = weights(one), weights(other)
+    pairs = [(ours[name].double(), theirs[name].double()) for name in ours]
+    return max(((a - b).abs().max() / b.abs().max().clamp(min=1e-12)).item() for a, b in pairs)
+
+
+def history(path: Path) -> list[dict[str, float]]:
+    """What metrics.jsonl says of each epoch."""
+    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    names = ("train_loss", "validation_loss", "validation_accuracy")
+    return [{name: json.loads(line)[name] for name in names} for line in lines]
+
+
+def counts(out: Path) -> dict[str, Any]:
+    """Score one run's weights on 1, 2 and 3 processes."""
+    run(1, *TRAIN, "--out", str(out), "--name", "scored")
+    first = (out / "scored" / "predictions.csv").read_bytes()
+    found = {"1": {**predictions(out / "scored"), "same_bytes": True}}
+    for ranks in (2, 3):
+        copy = out / f"scored-{ranks}"
+        shutil.copytree(out / "scored", copy)
+        (copy / "predictions.csv").unlink()
+        run(ranks, "resume", str(copy), "--anyway", "--quiet")  # a finished run is scored again
+        same = (copy / "predictions.csv").read_bytes() == first
+        found[str(ranks)] = {**predictions(copy), "same_bytes": same}
+    for ranks, row in found.items():
+        print(f"counts    {ranks} ranks: {row}", flush=True)
+    return found
+
+
+def training(out: Path) -> dict[str, Any]:
+    """Train on 1, 2 and 3 processes, and compare."""
+    kinds = {"no norm": ("--norm", "fixup"), "synchronized": ("--sync-batch-norm",), "own statistics": ()}
+    found: dict[str, Any] = {}
+    for kind, words in kinds.items():
+        for ranks in (1, 2, 3):
+            name = f"{kind.replace(' ', '-')}-{ranks}"
+            run(ranks, *TRAIN, *words, "--out", str(out), "--name", name)
+            one = out / f"{kind.replace(' ', '-')}-1"
+            row = {"largest_relative_difference": difference(out / name, one), "history": history(out / name)}
+            found.setdefault(kind, {})[str(ranks)] = row
+            last = ", ".join(f"{name} {value:.5f}" for name, value in row["history"][-1].items())
+            print(
+                f"training  {kind}, {ranks} ranks: {row['largest_relative_difference']:.2g} from one; {last}",
+                flush=True,
+            )
+    alone = difference(out / "own-statistics-1", out / "synchronized-1")
+    print(f"training  batch norms, 1 rank, two kernels: {alone:.2g} from one another", flush=True)
+    return {**found, "one process, two kernels": alone}
+
+
+def killed(out: Path) -> dict[str, Any]:
+    """Kill a rank in the middle of a run, and compare its end with that of the unbroken run."""
+    words = (*TRAIN, "--save-minutes", "0.0001", "--out", str(out))
+    run(2, *words, "--name", "whole")
+    process = subprocess.Popen(
+        command(2, *words, "--name", "killed", restarts=3), env=environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    states = out / "killed" / "state"
+    while not [path for path in states.glob("0*.safetensors") if int(path.stem) >= 8]:
+        if process.poll() is not None:
+            raise SystemExit(f"the run ended before a rank could be killed:\n{process.communicate()[1]}")
+        time.sleep(0.01)
+    ranks = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    os.kill(ranks[-1], signal.SIGKILL)
+    _, said = process.communicate()
+    whole, broken = weights(out / "whole"), weights(out / "killed")
+    found = {
+        "exit_code": process.returncode,
+        "resumed": "resuming" in (out / "killed" / "log.txt").read_text(encoding="utf-8"),
+        "runs": sorted(path.name for path in out.iterdir() if path.name.startswith("killed")),
+        "same_bits": all(torch.equal(whole[name], broken[name]) for name in whole),
+        "whole": predictions(out / "whole"),
+        "killed": predictions(out / "killed"),
+        "said": [line for line in said.splitlines() if line.startswith("error:")],
+    }
+    print(f"killed    {found}", flush=True)
+    return found
+
+
+def main() -> None:
+    """Measure all, print it, and write it."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        result = {
+            "versions": {name: version(name) for name in ("torch", "numpy", "plusx")},
+            "samples": SAMPLES,
+            "counts": counts(out),
+            "training": training(out),
+            "killed": killed(out),
+        }
+    (RESULTS / "ranks.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
