@@ -37,8 +37,8 @@ def by_kernels(norm, x, added, place, *, activation):
 def results(compute, norm, x, added, gradient, place, dtype, *, activation):
     """Everything that a step leaves: the output, all gradients, the running statistics."""
     norm = copy.deepcopy(norm).to(torch.float64 if dtype is torch.float64 else torch.float32)
-    x = x.to(dtype).requires_grad_()
-    added = None if place is None else added.to(dtype).requires_grad_()
+    x = x.to(dtype, copy=True).requires_grad_()
+    added = None if place is None else added.to(dtype, copy=True).requires_grad_()
     y = compute(norm, x, added, place, activation=activation)
     assert y.dtype == dtype
     y.backward(gradient.to(dtype))
