@@ -36,8 +36,8 @@ from plusx.run_folder import RunFolder
 RESULTS = Path(__file__).parent / "results"
 SAMPLES = 101
 TRAIN = (
-    "train", "digits", "--limit-samples", str(SAMPLES), "--epochs", "3", "--batch-size", "20", "--learning-rate", "0.01",
-    "--threads", "1", "--precision", "float32", "--compile", "off", "--quiet",
+    "train", "digits", "--limit-samples", str(SAMPLES), "--epochs", "3", "--batch-size", "20",
+    "--learning-rate", "0.01", "--threads", "1", "--precision", "float32", "--compile", "off", "--quiet",
 )  # fmt: skip
 
 
