@@ -127,7 +127,7 @@ class Predictor:
     def _decoded(self, images: list[Tensor]) -> list[ClassProbabilities]:
         if not images:
             return []
-        outputs = outputs_of(self.network, torch.stack(images), self.device, self.input.views)
+        outputs = outputs_of(self.network, torch.stack(images), self.device, self.input)
         return self.checkpoint.task.decode(outputs)
 
     def _read(self, numbered: tuple[int, Source]) -> tuple[str, Tensor | str]:

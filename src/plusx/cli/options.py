@@ -98,7 +98,7 @@ class DataOptions:
     max_pixels: Annotated[int | None, option("Files that claim more pixels are not decoded.", "100,000,000")] = None
     views: Annotated[
         str | None,
-        option("What answers are averaged over: one, flip (and mirrored), shift (and by a pixel: 6 views).", RECIPE),
+        option("What answers are averaged over: one, flip, shift; mirrored only if trained so.", RECIPE),
     ] = None
 
 

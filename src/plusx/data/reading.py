@@ -46,9 +46,8 @@ class Input(Protocol):
         """Channels, height and width of what a network is given."""
         ...
 
-    @property
-    def views(self) -> str:
-        """What of a prepared image the network is shown when it answers."""
+    def averaged(self, answer: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Return what answers prepared images, averaged over what the network is shown of each."""
         ...
 
     def read(self, source: Source) -> Tensor:

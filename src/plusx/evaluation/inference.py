@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from plusx import ranks
 from plusx.data.batches import Batches
+from plusx.data.reading import Input
 from plusx.data.steps import evaluation_part
 from plusx.device import Device
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
 from plusx.events import Advanced, Event
-from plusx.inputs.views import averaged
 from plusx.tasks.classification import Classification
 
 if TYPE_CHECKING:
@@ -46,17 +46,19 @@ def exact_float32() -> Generator[None]:
             part.fp32_precision = precision
 
 
-def outputs_of(network: nn.Module, images: Tensor, device: Device, views: str = "one") -> Tensor:
+def outputs_of(network: nn.Module, images: Tensor, device: Device, look: Input | None = None) -> Tensor:
     """Return a network's outputs for prepared images (B, C, height, width), computed in float32.
 
     Args:
         network: In evaluation mode, on the device.
         images: As the input prepares them.
         device: Where to compute.
-        views: The input's: over them the outputs are averaged.
+        look: Over its views of an image the outputs are averaged, if one is given.
     """
     with torch.inference_mode(), torch.autocast(device.kind, enabled=False), exact_float32():
-        return averaged(lambda seen: network(device.place_images(seen)), images, views)
+        if look is None:
+            return network(device.place_images(images))
+        return look.averaged(lambda seen: network(device.place_images(seen)), images)
 
 
 def predict(
@@ -81,7 +83,7 @@ def predict(
     try:
         yield from batches.load()
         for batch in batches.epoch():
-            probabilities = task.probabilities(outputs_of(network, batch.images, device, batches.input.views))
+            probabilities = task.probabilities(outputs_of(network, batch.images, device, batches.input))
             rows.append(probabilities.cpu().numpy())
             done += len(probabilities)
             yield Advanced(activity, done, len(batches.part))

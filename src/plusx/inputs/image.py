@@ -29,6 +29,7 @@ from plusx.inputs.decode import (
 from plusx.inputs.limits import check_fields
 from plusx.inputs.pixels import SAFE_MODES, array_pixels, channels_of, hash_of, image_pixels
 from plusx.inputs.resize import Span, crop_spans, resized, resized_as_pillow, stretch_spans
+from plusx.inputs.views import Answer, averaged
 
 __all__ = ["IMAGE_SUFFIXES", "Facts", "ImageInput", "Source", "UnreadableImage"]
 
@@ -61,7 +62,8 @@ class ImageInput:
         rounded: Whether resized pixels become whole levels after each pass, as in Pillow, and so in torchvision and
             timm: with weights that were trained there the answers are then theirs. Without it pixels are finer.
         max_pixels: A file whose header claims more is refused before it is decoded.
-        views: What of an image the network is shown when it answers: "one", "flip" or "shift"; see VIEWS.
+        views: What of an image the network is shown when it answers: "one", "flip" or "shift"; see VIEWS. Mirror
+            images are left out where training has none.
         flip: Mirror left and right, half of the time. This and all below: training only.
         alternating_flip: With `flip`: half of the images, by chance, are mirrored in the first epoch, the others in
             the second, and so on (Jordan 2024, arXiv:2404.00498, section 3.6).
@@ -269,6 +271,10 @@ class ImageInput:
     def prepare(self, image: Tensor) -> Tensor:
         """What evaluation, prediction and exports do: (*, C, H, W) uint8 -> (*, C, h, w) float32, normalized."""
         return self.normalize(self.fit_to_size(image))
+
+    def averaged(self, answer: Answer, images: Tensor) -> Tensor:
+        """Return a network's outputs for prepared images, averaged over their views."""
+        return averaged(answer, images, self.views, mirrored=self.flip)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""

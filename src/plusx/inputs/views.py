@@ -17,9 +17,10 @@ VIEWS = {
     "flip": "the image and its mirror image",
     "shift": "these two, and both shifted by a pixel up and left, and down and right: six views",
 }
+Answer = Callable[[Tensor], Tensor]
 
 
-def averaged(answer: Callable[[Tensor], Tensor], images: Tensor, views: str) -> Tensor:
+def averaged(answer: Answer, images: Tensor, views: str, *, mirrored: bool) -> Tensor:
     """Return a network's outputs for images, averaged over their views.
 
     Of "shift" the views that are not shifted weigh as much as those that are, together. What a shift moves in is
@@ -29,13 +30,14 @@ def averaged(answer: Callable[[Tensor], Tensor], images: Tensor, views: str) -> 
         answer: From prepared images (B, C, h, w) to outputs.
         images: As the input prepares them.
         views: A key of VIEWS.
+        mirrored: Whether mirror images are among them: a network that never saw any would be misled.
     """
-    if views == "one":
+    if views == "one" or (views == "flip" and not mirrored):
         return answer(images)
     if views == "flip":
         return (answer(images) + answer(images.flip(-1))) / 2
     height, width = images.shape[-2:]
     around = pad(images, (1, 1, 1, 1), mode="reflect")
     corners = (around[..., :height, :width], around[..., 2:, 2:])
-    shifted = [averaged(answer, corner, "flip") for corner in corners]
-    return (averaged(answer, images, "flip") + (shifted[0] + shifted[1]) / 2) / 2
+    shifted = [averaged(answer, corner, "flip", mirrored=mirrored) for corner in corners]
+    return (averaged(answer, images, "flip", mirrored=mirrored) + (shifted[0] + shifted[1]) / 2) / 2
