@@ -131,3 +131,11 @@ def test_a_signal_to_torchrun_saves_and_resumes_to_the_same_bits(whole, tmp_path
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert_same_bits(run, whole)
+
+
+@pytest.mark.gpu
+def test_each_rank_has_a_gpu_of_its_own(tmp_path):
+    count = torch.cuda.device_count()
+    words = train(tmp_path, "--device", "cuda", "--sync-batch-norm", "--name", "gpu")
+    assert on_ranks(count, ranked_work.command, words, log=tmp_path) == [0] * count
+    assert len((tmp_path / "gpu" / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 1 + 61
