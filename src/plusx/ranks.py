@@ -5,6 +5,7 @@ function here gives back what it was given. Tensors travel by nccl between GPUs 
 tensor, and what decides anything, always by gloo, which waits for no GPU.
 """
 
+import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -232,7 +233,8 @@ def _carry(exchange: Callable[[], T]) -> T:
     try:
         return exchange()
     except RuntimeError as error:
-        raise LostRank(_why(" ".join(str(error).split())[:120])) from error
+        seen = re.sub(r"\[/[^]]*\] ?", "", str(error)).split(". This")[0]  # where in torch's own source, and advice
+        raise LostRank(_why(" ".join(seen.split())[:120])) from error
 
 
 def _why(seen: str) -> str:
