@@ -1,5 +1,6 @@
 """One sitting of a run: all that it works with, and the training from where it is to its end or to a signal."""
 
+import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from plusx import ranks, reporting
 from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset
 from plusx.data.batches import Batches
+from plusx.data.dataset import counted
+from plusx.data.waiting import advice
 from plusx.device import Device
 from plusx.errors import Stopped
 from plusx.evaluation.inference import predict, quick_scores
@@ -23,6 +26,8 @@ from plusx.start import Start
 from plusx.training.distillation import Teacher
 from plusx.training.loop import train
 from plusx.training.progress import Progress
+
+LONG_EPOCH = 5.0  # seconds; in shorter epochs a moment of waiting is a large share, and no matter
 
 
 @dataclass
@@ -55,6 +60,32 @@ class Sitting:
         return time.perf_counter() - self.began
 
 
+class News:
+    """What a person should hear of a sitting besides its scores, each thing once."""
+
+    def __init__(self, sitting: Sitting, progress: Progress) -> None:
+        self._training, self._progress = sitting.training, progress
+        self._incidents, self._replaced, self._advised = len(progress.incidents), 0, False
+
+    def since_last(self) -> list[Noted]:
+        """Return what is new: what went wrong and was mended, workers that died, and long waiting for data."""
+        progress, replaced = self._progress, self._training.replaced
+        found = [Noted(incident, "warning") for incident in progress.incidents[self._incidents :]]
+        self._incidents = len(progress.incidents)
+        if replaced > self._replaced:
+            died = replaced - self._replaced
+            found.append(
+                Noted(f"{counted(died, 'worker')} died and {'was' if died == 1 else 'were'} replaced", "warning")
+            )
+            self._replaced = replaced
+        if progress.epoch_ended and not self._advised and progress.history[-1]["seconds"] > LONG_EPOCH:
+            row = progress.history[-1]
+            said = advice(row["waiting"] / row["seconds"], self._training, os.cpu_count() or 1)
+            self._advised = bool(said)
+            found += [Noted(said)] if said else []
+        return found
+
+
 def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
     """Save the whole state of a run."""
     one = sitting
@@ -64,13 +95,10 @@ def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
 def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
     """Train to the end of the recipe: score every epoch on validation, keep the best, save the state, heed signals."""
     plan = sitting.plan
-    saves, known = Saves(plan.run.save_minutes * 60), len(progress.incidents)
+    saves, news = Saves(plan.run.save_minutes * 60), News(sitting, progress)
     steps = train(sitting.network, plan.task, sitting.training, plan.recipe, progress, sitting.device, sitting.teacher)
     with listening() as stop:
         for _ in steps:
-            for incident in progress.incidents[known:]:
-                yield logged(folder, Noted(incident, "warning"))
-            known = len(progress.incidents)
             # All ranks stop, and save, after the same step, though a signal and the clock reach each on its own.
             number, due = ranks.largest(stop.signal or 0, saves.due)
             if progress.epoch_ended:
@@ -80,6 +108,8 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
                 yield from _score_epoch(sitting, progress, folder)
             elif not number:
                 yield _step_done(sitting, progress)
+            for note in news.since_last():
+                yield logged(folder, note)
             if number or progress.epoch_ended:
                 saves.save(lambda: save(sitting, progress, folder))
             elif due and (failure := saves.attempt(lambda: save(sitting, progress, folder))):
@@ -100,7 +130,7 @@ def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Gen
     """Score the epoch on the validation split, record it, and keep the weights if they are the best."""
     plan = sitting.plan
     scores: dict[str, float] = {}
-    if sitting.validation:
+    if sitting.validation is not None:
         network = progress.scored_network
         predictions = yield from predict(network, plan.task, sitting.validation, sitting.device, "validation")
         scores = ranks.from_first(quick_scores(predictions))  # what is best, and when to stop, is decided once

@@ -23,12 +23,6 @@ T = TypeVar("T")
 NAME_WIDTH = 12  # cells; the longest name of the first screen, so that its sections stand in line
 INDENT = "  "
 NOTES = {"info": ("note", "bold cyan"), "warning": ("warning", "bold yellow"), "error": ("error", "bold red")}
-LONG_EPOCH = 5.0  # seconds; in shorter epochs a moment of waiting is a large share, and no matter
-WAITING = 0.1  # of an epoch; above this share, waiting for data is worth advice
-ADVICE = (
-    "{share:.0f} % of this epoch was spent waiting for images; more --workers, or smaller images (--image-size), make "
-    "training faster"
-)
 EPOCH_HEADS = ("epoch", "loss", "accuracy", "loss", "accuracy", "rate", "time", "wait")
 EPOCH_WIDTHS = (0, 8, 10, 8, 10, 10, 9, 6)  # cells; the first is as wide as its numbers need
 
@@ -47,7 +41,6 @@ class Screen:
         self.console = console_on(sys.stderr if json else sys.stdout)
         self.epochs_shown = 0
         self.below_section = False
-        self.advised = False
 
     def follow(self, work: Generator[Event, None, T]) -> T:
         """Draw the events of some work until it ends, and return its result; of several ranks, the first draws."""
@@ -119,9 +112,6 @@ class Screen:
         )
         line = Text(right_aligned(cells, widths))
         self.line(line.append("  best", "bold green") if event.best else line)
-        if share > WAITING and seconds > LONG_EPOCH and not self.advised:
-            self.advised = True
-            note(self.console, "info", ADVICE.format(share=100 * share))
 
     def line(self, text: str | Text) -> None:
         """Write one line as it is."""

@@ -167,15 +167,6 @@ def test_work_without_a_terminal_says_a_line_now_and_then(capsys, monkeypatch):
     ]
 
 
-def test_waiting_for_data_gives_advice_once(capsys):
-    short = {**SCORES, "waiting": 1.0}  # of 4 seconds: not worth a word
-    epoch = {**SCORES, "seconds": 40.0, "waiting": 10.0}
-    Screen().follow(work(EpochEnded(1, 3, short), EpochEnded(2, 3, epoch), EpochEnded(3, 3, epoch)))
-    out = capsys.readouterr().out
-    assert out.count("waiting for images; more --workers") == 1
-    assert "note: 25 % of this epoch" in out
-
-
 def test_json_keeps_standard_output_for_the_result(capsys):
     screen = Screen(json=True)
     screen.result(screen.follow(work(Noted("hello"), result={"名": [1.5, float("nan")]})))

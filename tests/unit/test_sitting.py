@@ -1,0 +1,44 @@
+from types import SimpleNamespace
+
+from finished import finished
+
+from plusx.events import Noted
+from plusx.sitting import News
+
+
+def news_of(progress, *, in_memory=False):
+    input_ = SimpleNamespace(shape=(3, 64, 64))
+    training = SimpleNamespace(replaced=0, in_memory=in_memory, workers=1, cached=False, input=input_)
+    return News(SimpleNamespace(training=training), progress), training
+
+
+def test_incidents_before_a_resume_are_not_told_again():
+    progress = finished()
+    progress.incidents = ["step 3: old"]
+    news, _ = news_of(progress)
+    progress.incidents.append("step 9: new")
+    assert news.since_last() == [Noted("step 9: new", "warning")]
+    assert news.since_last() == []
+
+
+def test_workers_that_died_are_counted_once():
+    news, training = news_of(finished())
+    training.replaced = 2
+    assert news.since_last() == [Noted("2 workers died and were replaced", "warning")]
+    training.replaced = 3
+    assert news.since_last() == [Noted("1 worker died and was replaced", "warning")]
+    assert news.since_last() == []
+
+
+def test_waiting_is_worth_advice_once_and_in_long_epochs_only():
+    progress = finished()
+    news, _ = news_of(progress)
+    row = progress.history[-1]
+    progress.epoch_ended = True
+    row |= {"seconds": 4.0, "waiting": 1.0}
+    assert news.since_last() == []
+    row |= {"seconds": 40.0, "waiting": 10.0}
+    (note,) = news.since_last()
+    assert note.text.startswith("25% of the epoch was spent waiting for data; what would help: --workers")
+    assert note.level == "info"
+    assert news.since_last() == []
