@@ -89,7 +89,7 @@ class Recipe:
             (Zhang et al. 2019, arXiv:1907.08610); 0 never.
         lookahead_share: The part of the way that is kept (alpha there).
         bias_rate: The norms' biases have this many times the learning rate, and as much less weight decay (Jordan 2024,
-            arXiv:2404.00498, section 3.3).
+            arXiv:2404.00498, section 3.4).
         mixup: Alpha of the beta distribution by which two images and their targets are blended (Zhang et al. 2017,
             arXiv:1710.09412); 0 blends none.
         cutmix: Alpha of the one by which a part of an image comes from another (Yun et al. 2019, arXiv:1905.04899); 0
