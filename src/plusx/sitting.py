@@ -141,7 +141,8 @@ def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Gen
     if folder.writes:
         _keep(sitting, progress, folder, scores)
     folder.write_metrics(progress.history)
-    yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=progress.improved))
+    best = progress.improved and plan.recipe.keep == "best"
+    yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=best))
 
 
 def _keep(sitting: Sitting, progress: Progress, folder: RunFolder, scores: dict[str, float]) -> None:
