@@ -83,6 +83,7 @@ def test_an_error_is_said_once_and_ends_all(tmp_path):
     assert "leaves some of 2 ranks fewer than 2" in said
 
 
+@pytest.mark.slow
 def test_one_rank_is_as_no_torchrun_at_all(tmp_path):
     assert on_ranks(0, ranked_work.command, train(tmp_path, "--name", "plain"), log=tmp_path) == [0]
     assert on_ranks(1, ranked_work.command, train(tmp_path, "--name", "started"), log=tmp_path) == [0]
