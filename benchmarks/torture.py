@@ -64,15 +64,20 @@ class Bench:
         self.wrong: list[str] = []
         self.figures: dict[str, object] = {}
 
-    def left(self, part: float = 1.0) -> bool:
-        """Whether this part of the time is not over yet."""
-        return time.monotonic() - self.began < 60 * self.minutes * part
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
 
     def each(self, work: Callable[..., object], tasks: list[tuple], part: float = 1.0) -> list[tuple[tuple, object]]:
-        """Do tasks in the processes while there is time; return those that were done, with what came of them."""
+        """Do tasks in the processes until this part of the time is over; return those that were done, with results.
+
+        Whatever came before, a tenth of the time is left for them.
+        """
         waiting, running, done = list(reversed(tasks)), {}, []
-        while running or (waiting and self.left(part)):
-            while waiting and len(running) < self.processes and self.left(part):
+        end = max(60 * self.minutes * part, self.seconds + 6 * self.minutes)
+        while running or (waiting and self.seconds < end):
+            while waiting and len(running) < self.processes and self.seconds < end:
                 task = waiting.pop()
                 running[self.pool.submit(work, *task)] = task
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -81,6 +86,8 @@ class Bench:
                     done.append((task, future.result()))
                 except Exception:  # noqa: BLE001 - the bench itself failed: that is no pass
                     self.fail(f"{work.__name__}{task[:1]}: {traceback.format_exc(limit=-3)}")
+        if not done:
+            self.fail(f"{work.__name__}: there was no time for any")
         return done
 
     def fail(self, what: str) -> None:
@@ -90,7 +97,7 @@ class Bench:
 
     def say(self, text: str) -> None:
         """Say how far it is."""
-        print(f"{(time.monotonic() - self.began) / 60:5.1f} min  {text}", flush=True)
+        print(f"{self.seconds / 60:5.1f} min  {text}", flush=True)
 
     def references(self, *, compiled: bool = False) -> list[str]:
         """Make the unbroken runs of all ingredients; return the names of those that there are."""
