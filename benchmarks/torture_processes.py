@@ -236,7 +236,7 @@ def torn_files(run: Path) -> list[str]:
             run_state.read_tensors(path, kinds[path.parent.name])
         except run_state.CheckpointError:
             torn.append(str(path.relative_to(run)))
-    for path in run.glob("*.json*"):
+    for path in run.glob("[!.]*.json*"):
         try:
             lines = path.read_text(encoding="utf-8")
             [json.loads(text) for text in (lines.splitlines() if path.suffix == ".jsonl" else [lines])]
