@@ -7,6 +7,7 @@ Shape letters: B batch, C channels, * spatial axes.
 
 from torch import Tensor, nn
 
+from plusx.kernels import pooling
 from plusx.network import layers
 from plusx.network.normalized import normalized
 from plusx.network.parts import Parts
@@ -57,7 +58,8 @@ class ConvPool(Transition):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */2), an odd row left out."""
-        return self.pool(normalized(self.norm, x, conv=self.conv, activation=self.activation))
+        y = normalized(self.norm, x, conv=self.conv, activation=self.activation)
+        return pooling.largest_of_four(y) if self.training and pooling.fits(y) else self.pool(y)
 
 
 class PoolConv(Transition):
