@@ -29,7 +29,7 @@ def arithmetic(device: Device) -> dict[str, str]:
         "precision": device.precision,
         "memory format": "channels_last" if device.channels_last else "channels_first",
         "compiled": "yes" if device.compiled else "no",
-        **({"threads": str(device.threads), "kernels": kernels.describe()} if device.kind == "cpu" else {}),
+        **({"threads": str(device.threads), "kernels": kernels.identity()} if device.kind == "cpu" else {}),
         "instructions": " ".join(instructions),
         "caches": " ".join(str(can.get(name, "")) for name in CACHES),
         **{name: os.environ[name] for name in SETTINGS if name in os.environ},

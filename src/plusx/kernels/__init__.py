@@ -4,6 +4,6 @@ Where they cannot be had (no compiler, another processor, another device, anothe
 compute the same; `describe` says which.
 """
 
-from plusx.kernels.library import describe
+from plusx.kernels.library import describe, identity
 
-__all__ = ["describe"]
+__all__ = ["describe", "identity"]

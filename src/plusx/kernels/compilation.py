@@ -52,6 +52,17 @@ def compiled() -> Path:
     return file
 
 
+def edition() -> str:
+    """Return a few digits that change with the sources and the compiler, and so perhaps with the bits.
+
+    Raises:
+        Unavailable: There is no compiler.
+    """
+    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
+    parts = [*texts, _output([_compiler(), "--version"]), *FLAGS]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
 def capabilities() -> dict[str, object]:
     """Return what torch knows of the processor; nothing where it says nothing."""
     return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}

@@ -4,7 +4,7 @@ import ctypes
 import os
 from functools import cache
 
-from plusx.kernels.compilation import Unavailable, capabilities, compiled
+from plusx.kernels.compilation import Unavailable, capabilities, compiled, edition
 
 SWITCH = "PLUSX_KERNELS"
 
@@ -21,6 +21,12 @@ def describe() -> str:
     if not loaded:
         return f"torch's operators ({reason})"
     return "fused norms and 3x3 convolutions" if convolves() else "fused norms"
+
+
+@cache
+def identity() -> str:
+    """Say what decides the kernels' bits: what `describe` says, and which edition of them it is."""
+    return f"{describe()}, edition {edition()}" if library() else describe()
 
 
 @cache
@@ -45,4 +51,5 @@ def forget() -> None:
     """Look for the kernels anew at their next use: what they depend on has changed."""
     library.cache_clear()
     convolves.cache_clear()
+    identity.cache_clear()
     _loaded.cache_clear()

@@ -48,6 +48,17 @@ def test_another_source_is_another_file(tiny):
 
 
 @NEEDED
+def test_what_decides_their_bits_names_their_edition(tiny):
+    first = library.identity()
+    assert first.startswith(f"{describe()}, edition ")
+    (tiny / "answer.cpp").write_text(ANSWER.replace("42", "43"))
+    library.forget()
+    assert library.identity() != first
+    with turned_off():
+        assert library.identity() == describe() == "torch's operators (PLUSX_KERNELS is off)"
+
+
+@NEEDED
 @pytest.mark.parametrize("spoil", ["cut", "turn", "empty"])
 def test_a_broken_file_is_compiled_again(tiny, spoil):
     file = compiled()
