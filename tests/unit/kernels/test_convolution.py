@@ -11,7 +11,7 @@ from plusx.kernels.convolution import convolve_and_normalize, fits
 
 pytestmark = CONVOLVING
 BFLOAT16 = torch.bfloat16
-# (batch, channels_in, channels_out, height, width[, stride]): tiles of 16, 14, 8 and 7 pixels, one row, several tiles.
+# (batch, channels_in, channels_out, height, width[, stride]): tiles of 3 to 16 pixels, one row, several tiles.
 SHAPES = [
     (3, 16, 16, 5, 32),
     (2, 16, 48, 9, 16),
@@ -20,6 +20,12 @@ SHAPES = [
     (3, 32, 16, 7, 7),
     (2, 16, 32, 6, 7),
     (2, 16, 32, 4, 42),
+    (2, 32, 32, 5, 24),
+    (3, 16, 48, 12, 12),
+    (5, 32, 32, 6, 6),
+    (3, 16, 16, 2, 6),
+    (6, 16, 64, 4, 4),
+    (7, 32, 16, 3, 3),
     (5, 16, 16, 1, 48),
     (3, 16, 32, 12, 32, 2),
     (9, 32, 64, 8, 16, 2),

@@ -278,24 +278,33 @@ static void spread_in(const Shape& s, const bfloat16* x, const bfloat16* weight,
         }
 }
 
-// Whether these are sizes that the functions below know, and no weight so large that its order in memory is what counts.
-constexpr long MOST_WEIGHTS = 9 * 256 * 256;
+// Whether these are sizes that the functions below know, and no weight so large that its order in memory is what counts:
+// it is read once an image, which for few pixels takes longer than what is done with it.
+constexpr long MOST_WEIGHTS = 9 * 256 * 256, MOST_WEIGHTS_OF_FEW_PIXELS = 9 * 128 * 128;
 INLINE bool convolves(const Shape& s, long stride) {
     if (s.from % 16 || s.to % 16 || 9 * s.from * s.to > MOST_WEIGHTS) return false;
-    if (stride == 1) return s.width % 16 == 0 || s.width % 14 == 0 || s.width == 8 || s.width == 7;
-    return stride == 2 && s.to % 32 == 0 && s.height % 2 == 0 && (s.width % 16 == 0 || s.width % 14 == 0);
+    const bool tiles = s.width % 16 == 0 || s.width % 14 == 0;
+    if (stride == 1 && (s.width == 3 || s.width == 4)) return 9 * s.from * s.to <= MOST_WEIGHTS_OF_FEW_PIXELS;
+    if (stride == 1) return tiles || s.width % 12 == 0 || (s.width > 5 && s.width < 9);
+    return stride == 2 && s.to % 32 == 0 && s.height % 2 == 0 && tiles;
+}
+
+template <int PIXELS>
+INLINE void convolve_narrow(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
+    s.to % 32 ? convolve_in<1, PIXELS, 1>(s, x, weight, first, y) : convolve_in<1, PIXELS, 2>(s, x, weight, first, y);
 }
 
 INLINE void convolve(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
-    const bool even = s.to % 32 == 0;
-    if (s.width % 16 == 0)
-        convolve_in<1, 16, 1>(s, x, weight, first, y);
-    else if (s.width % 14 == 0)
-        convolve_in<1, 14, 1>(s, x, weight, first, y);
-    else if (s.width == 8)
-        even ? convolve_in<1, 8, 2>(s, x, weight, first, y) : convolve_in<1, 8, 1>(s, x, weight, first, y);
-    else
-        even ? convolve_in<1, 7, 2>(s, x, weight, first, y) : convolve_in<1, 7, 1>(s, x, weight, first, y);
+    if (s.width % 16 == 0) return convolve_in<1, 16, 1>(s, x, weight, first, y);
+    if (s.width % 14 == 0) return convolve_in<1, 14, 1>(s, x, weight, first, y);
+    if (s.width % 12 == 0) return convolve_in<1, 12, 1>(s, x, weight, first, y);
+    switch (s.width) {
+        case 8: return convolve_narrow<8>(s, x, weight, first, y);
+        case 7: return convolve_narrow<7>(s, x, weight, first, y);
+        case 6: return convolve_narrow<6>(s, x, weight, first, y);
+        case 4: return convolve_narrow<4>(s, x, weight, first, y);
+        default: return convolve_narrow<3>(s, x, weight, first, y);
+    }
 }
 
 INLINE void convolve_strided(const Shape& s, const bfloat16* x, const bfloat16* weight, const bfloat16* first, bfloat16* y) {
