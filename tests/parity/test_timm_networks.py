@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from compiled_kernels import turned_off
 from network_pairs import PAIRS, compare
 from network_training import both_trained
 
@@ -22,6 +23,7 @@ def test_logits_are_timms(pair):
     "name", ["resnet18d", "resnet50c", "seresnet18", "ecaresnet50d", "preresnet18", "preresnet50", "resnetrs50"]
 )
 def test_training_gives_timms_gradients_and_statistics(name):
-    ours, theirs = both_trained(next(pair for pair in OURS if pair.ours == name))
+    with turned_off():  # the same operators: what kernels round otherwise grows from layer to layer
+        ours, theirs = both_trained(next(pair for pair in OURS if pair.ours == name))
     torch.testing.assert_close(ours.gradients, theirs.gradients, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(ours.state, theirs.state)

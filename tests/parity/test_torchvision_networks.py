@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from compiled_kernels import turned_off
 from network_pairs import PAIRS, compare
 from network_training import both_trained
 
@@ -31,6 +32,7 @@ def test_all_of_torchvisions_residual_and_dense_networks_are_compared():
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121"])
 def test_training_gives_torchvisions_gradients_and_statistics(name):
-    ours, theirs = both_trained(next(pair for pair in OURS if pair.theirs == name))
+    with turned_off():  # the same operators: what kernels round otherwise grows from layer to layer
+        ours, theirs = both_trained(next(pair for pair in OURS if pair.theirs == name))
     torch.testing.assert_close(ours.gradients, theirs.gradients, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(ours.state, theirs.state)

@@ -41,7 +41,7 @@ PARTS = {
     "mixup": st.floats(0, 4),
     "cutmix": st.floats(0, 4),
     "repeats": st.integers(1, 4),
-    "first_size": st.floats(0.1, 1),
+    "first_size": st.floats(0.1, 0.7),
     "keep": st.sampled_from([*KEPT]),
     "not_finite": st.sampled_from([*NOT_FINITE]),
     "freeze": st.sampled_from(["none", "stem", "1", "backbone"]),
