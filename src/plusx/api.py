@@ -72,6 +72,7 @@ class TrainOptions(TypedDict, total=False):
     average_decay: float
     lookahead_steps: int
     lookahead_share: float
+    lookahead_grows: bool
     bias_rate: float
     mixup: float
     cutmix: float

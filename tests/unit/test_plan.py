@@ -64,6 +64,7 @@ VALUES = {
     "average_decay": 0.97,
     "lookahead_steps": 6,
     "lookahead_share": 0.4,
+    "lookahead_grows": True,
     "bias_rate": 8.0,
     "mixup": 0.2,
     "cutmix": 0.9,

@@ -167,6 +167,7 @@ class RecipeOptions:
         int | None, option("Steps after which the weights go back a part of the way; 0 never.")
     ] = None
     lookahead_share: Annotated[float | None, option("The part of the way that lookahead keeps.")] = None
+    lookahead_grows: Annotated[bool | None, option("Whether lookahead begins with nothing and grows to that.")] = None
     bias_rate: Annotated[float | None, option("The norms' biases have this many times the learning rate.")] = None
     mixup: Annotated[float | None, option("Alpha with which pairs of images are blended; 0 is off.")] = None
     cutmix: Annotated[float | None, option("Alpha with which pairs of images swap a part; 0 is off.")] = None

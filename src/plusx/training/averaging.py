@@ -1,6 +1,7 @@
 """Weights that are averaged over steps: the exponential average, and lookahead's slow weights.
 
-Lookahead: Zhang, Lucas, Hinton and Ba 2019, arXiv:1907.08610, algorithm 1.
+Lookahead: Zhang, Lucas, Hinton and Ba 2019, arXiv:1907.08610, algorithm 1; Jordan 2024, arXiv:2404.00498, section 3.4,
+lets it grow.
 """
 
 import copy
@@ -39,20 +40,22 @@ class Lookahead:
         network: The network in training; what of it gets no gradient is left alone.
         steps: Steps between two looks (k in the paper).
         share: The part of the way (alpha in the paper).
+        grows: Whether they go all the way at first, and ever less of it, down to `share` at the end of training.
     """
 
-    def __init__(self, network: nn.Module, steps: int, share: float) -> None:
+    def __init__(self, network: nn.Module, steps: int, share: float, *, grows: bool = False) -> None:
         self._fast = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.slow = [parameter.detach().clone() for parameter in self._fast]
-        self._steps, self._share = steps, share
+        self._steps, self._share, self._grows = steps, share, grows
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Look, if it is time, after step `step`, counted from 1."""
+    def update(self, step: int, done: float = 1.0) -> None:
+        """Look, if it is time, after step `step`, counted from 1, when `done` (0..1) of the training is done."""
         if step % self._steps:
             return
+        share = 1 - (1 - self._share) * (done**3 if self._grows else 1)
         for slow, fast in zip(self.slow, self._fast, strict=True):
-            slow.lerp_(fast, self._share)
+            slow.lerp_(fast, share)
             fast.copy_(slow)
 
 

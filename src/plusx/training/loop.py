@@ -22,7 +22,7 @@ from plusx.tasks.task import Task
 from plusx.training.compilation import compiled
 from plusx.training.exact_statistics import average_statistics
 from plusx.training.freezing import head_steps
-from plusx.training.optimization import learning_rate
+from plusx.training.optimization import all_steps, learning_rate
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
 from plusx.training.step import ROLLBACK_FACTOR, NotFinite, Stepping, heed
@@ -79,11 +79,13 @@ def train(
             progress.waiting += time.perf_counter() - asked
             rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor, alone=alone_until)
             rate *= ROLLBACK_FACTOR**progress.rollbacks
-            alone = progress.step < alone_until
+            alone, done = progress.step < alone_until, (progress.step + 1) / all_steps(recipe, steps)
             went_back = False
             try:
                 progress.with_random_state(
-                    lambda batch=batch, rate=rate, alone=alone: stepping(batch, rate, head_alone=alone)
+                    lambda batch=batch, rate=rate, alone=alone, done=done: stepping(
+                        batch, rate, head_alone=alone, done=done
+                    )
                 )
             except NotFinite as error:
                 went_back = heed(error, progress)

@@ -56,7 +56,9 @@ class Progress:
         self.optimizer = optimizer_for(network, recipe)
         self.average = WeightAverage(network, recipe.average_decay) if recipe.average_decay else None
         self.lookahead = (
-            Lookahead(network, recipe.lookahead_steps, recipe.lookahead_share) if recipe.lookahead_steps else None
+            Lookahead(network, recipe.lookahead_steps, recipe.lookahead_share, grows=recipe.lookahead_grows)
+            if recipe.lookahead_steps
+            else None
         )
         self.recipe = recipe
         self.epoch = 0

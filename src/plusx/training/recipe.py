@@ -88,6 +88,8 @@ class Recipe:
         lookahead_steps: Steps after which the weights go back a part of the way to where they were that many steps ago
             (Zhang et al. 2019, arXiv:1907.08610); 0 never.
         lookahead_share: The part of the way that is kept (alpha there).
+        lookahead_grows: Whether all of it is kept at first, and ever less, down to that share at the end, as the cube
+            of what is done of the training (Jordan 2024, arXiv:2404.00498, section 3.4).
         bias_rate: The norms' biases have this many times the learning rate, and as much less weight decay (Jordan 2024,
             arXiv:2404.00498, section 3.4).
         mixup: Alpha of the beta distribution by which two images and their targets are blended (Zhang et al. 2017,
@@ -146,6 +148,7 @@ class Recipe:
     average_decay: float = 0.0
     lookahead_steps: int = 0
     lookahead_share: float = 0.5
+    lookahead_grows: bool = False
     bias_rate: float = 1.0
     mixup: float = 0.0
     cutmix: float = 0.0

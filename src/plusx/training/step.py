@@ -84,8 +84,8 @@ class Stepping:
         self._synchronized = any(isinstance(one, SynchronizedNorm) for one in progress.network.modules())
         self._whole = len(step_part(recipe.batch_size, ranks.rank(), ranks.count()))
 
-    def __call__(self, batch: Batch, rate: float, *, head_alone: bool) -> None:
-        """Make one step.
+    def __call__(self, batch: Batch, rate: float, *, head_alone: bool, done: float = 1.0) -> None:
+        """Make one step, after which `done` (0..1) of the training is done.
 
         Raises:
             NotFinite: The loss or a gradient is not; weights and running statistics are those before the step.
@@ -110,7 +110,7 @@ class Stepping:
         optimizer.zero_grad()
         progress.advance()
         if progress.lookahead:
-            progress.lookahead.update(progress.step)
+            progress.lookahead.update(progress.step, done)
         if progress.average:
             progress.average.update(network, progress.step)
         progress.count(batch.total, sums)

@@ -23,6 +23,29 @@ def test_slow_weights_go_their_share_of_the_way_and_the_fast_ones_go_on_from_the
     assert lookahead.slow[0].item() == 7.0
 
 
+def test_lookahead_that_grows_keeps_all_at_first_and_its_share_at_the_end():
+    network = nn.Linear(1, 1, bias=False)
+    kept = []
+    for done in (0.0, 0.5, 1.0):
+        nn.init.constant_(network.weight, 0.0)
+        lookahead = Lookahead(network, steps=1, share=0.2, grows=True)
+        nn.init.constant_(network.weight, 1.0)
+        lookahead.update(1, done)
+        kept.append(network.weight.item())
+    assert kept == pytest.approx([1.0, 1 - 0.8 / 8, 0.2])
+
+
+def test_training_tells_lookahead_how_far_it_is():
+    seen = []
+    recipe = Recipe(epochs=2, batch_size=4, lookahead_steps=1, lookahead_grows=True)
+    progress = Progress(tiny.network(), recipe)
+    update = progress.lookahead.update
+    progress.lookahead.update = lambda step, done: (seen.append((step, done)), update(step, done))
+    for _ in train(progress.network, tiny.TASK, tiny.batches(12, batch_size=4), recipe, progress):
+        pass
+    assert seen == [(step, step / 6) for step in range(1, 7)]
+
+
 def test_what_is_not_trained_has_no_slow_weights():
     network = tiny.network()
     network.backbone.stem.conv.weight.requires_grad = False
