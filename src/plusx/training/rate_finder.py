@@ -24,7 +24,8 @@ from plusx.training.step import NotFinite, Stepping
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 200
 EXPLODED = 4.0  # times the lowest loss so far
-FALLEN = 0.9  # of the first loss, below which the loss has fallen
+FALLEN = 0.95  # of the first loss, below which the loss has fallen
+RISEN = 1.1  # of the first loss, above which the rates are too high, whatever becomes of the loss behind
 SMOOTHING = 0.9  # of the running mean of losses
 
 
@@ -118,14 +119,16 @@ def suggestions(tried: list[Tried]) -> tuple[float | None, float | None]:
     """Return the rate at which the smoothed loss falls fastest, and a tenth of that at which it is lowest.
 
     The slope is that over the logarithm of the rate, up to the lowest loss. The first tenth of the steps, at rates that
-    change nothing, says what the loss is at first; what is not lower than that by a tenth is taken for chance.
+    change nothing, says what the loss is at first; what is hardly lower is taken for chance, and what comes after a
+    loss that is clearly higher plays no part.
     """
     if len(tried) < 2:
         return None, None
     quiet = math.ceil(len(tried) / 10)
     first = sum(one.loss for one in tried[:quiet]) / quiet
-    lowest = min(range(len(tried)), key=lambda place: tried[place].smoothed)
-    if tried[lowest].smoothed > FALLEN * first:
+    risen = (place for place, one in enumerate(tried) if place >= quiet and one.smoothed > RISEN * first)
+    lowest = min(range(quiet, next(risen, len(tried))), key=lambda place: tried[place].smoothed, default=0)
+    if lowest < quiet or tried[lowest].smoothed > FALLEN * first:
         return None, None
     slopes = [
         (after.smoothed - before.smoothed) / math.log(after.learning_rate / before.learning_rate)

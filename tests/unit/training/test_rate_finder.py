@@ -79,9 +79,14 @@ def test_the_suggestions_are_the_steepest_rate_and_a_tenth_of_the_lowest():
     assert tenth == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("losses", [[], [2.0], [2.0, 2.5, 3.0], [2.0, 2.0], [2.0, 1.99, 1.85, 4.0]])
-def test_where_no_loss_falls_by_a_tenth_nothing_is_suggested(losses):
+@pytest.mark.parametrize("losses", [[], [2.0], [2.0, 2.5, 3.0], [2.0, 2.0], [2.0, 1.99, 1.92, 4.0], [2.0, 2.3, 1.0]])
+def test_where_no_loss_falls_clearly_nothing_is_suggested(losses):
     assert suggestions(curve(losses)) == (None, None)
+
+
+def test_what_falls_again_after_it_rose_plays_no_part():
+    steepest, tenth = suggestions(curve([2.3, 2.3, 2.2, 1.2, 0.9, 3.0, 0.5, 0.4]))
+    assert (steepest, tenth) == (pytest.approx(1e-4), pytest.approx(1e-3))
 
 
 def test_a_good_rate_is_found_for_a_network_that_learns():
