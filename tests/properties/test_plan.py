@@ -79,8 +79,15 @@ def chosen_from(models: list[str]) -> st.SearchStrategy[dict[str, str]]:
     return st.fixed_dictionaries({}, optional={"model": st.sampled_from(models), "recipe": st.sampled_from([*RECIPES])})
 
 
-any_choice = chosen_from([*ARCHITECTURES])
 # A network without shortcuts allows neither every norm nor stochastic depth.
+any_choice = chosen_from([*ARCHITECTURES]).filter(
+    lambda chosen: (
+        not (
+            RECIPES.get(chosen.get("recipe", ""), Recipe()).architecture.get("stochastic_depth")
+            and ARCHITECTURES.get(chosen.get("model", ""), ARCHITECTURES["resnet18"]).shortcut == "none"
+        )
+    )
+)
 choice = chosen_from([name for name, one in ARCHITECTURES.items() if one.shortcut != "none"])
 
 
