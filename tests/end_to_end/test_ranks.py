@@ -78,9 +78,13 @@ def test_an_error_is_said_once_and_ends_all(tmp_path):
     words = [word if word != "16" else "3" for word in train(tmp_path)]
     codes = on_ranks(2, ranked_work.command, words, log=tmp_path)
     assert sorted(codes) in ([1, 2], [2, 2])
-    said = "".join((tmp_path / f"{rank}.err").read_text(encoding="utf-8") for rank in range(2))
-    assert said.count("error:") == 1
-    assert "leaves some of 2 ranks fewer than 2" in said
+    said = [(tmp_path / f"{rank}.err").read_text(encoding="utf-8") for rank in range(2)]
+    spoken = [text[text.index("error:") :] for text in said if "error:" in text]
+    # Here, other than under torchrun, rank 0 holds the place where they meet: if it is gone first, the other cannot
+    # know that it has spoken, and says the same.
+    assert len(set(spoken)) == 1
+    assert all(text.count("error:") == 1 for text in said if "error:" in text)
+    assert "leaves some of 2 ranks fewer than 2" in spoken[0]
 
 
 @pytest.mark.slow
