@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from plusx import storage
+
 SOURCES = Path(__file__).parent / "sources"
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
 LONGEST_SECONDS = 300
@@ -28,8 +30,7 @@ class Unavailable(Exception):
 
 def cache_folder() -> Path:
     """Return where compiled kernels are kept."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path.home() / ".cache") / "plusx" / "kernels"
+    return storage.cache_folder() / "kernels"
 
 
 def compiled() -> Path:
@@ -42,9 +43,7 @@ def compiled() -> Path:
     if missing:
         raise Unavailable(f"the processor has no {', '.join(missing)}")
     compiler, runtime = _compiler(), _openmp_runtime()
-    version = _output([compiler, "--version"])
-    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
-    parts = [*texts, compiler, version, runtime, " ".join(FLAGS), str(sorted(capabilities().items()))]
+    parts = [*_made_of(compiler), compiler, runtime, str(sorted(capabilities().items()))]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     file = cache_folder() / f"{name}.so"
     if not is_whole(file):
@@ -58,9 +57,7 @@ def edition() -> str:
     Raises:
         Unavailable: There is no compiler.
     """
-    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
-    parts = [*texts, _output([_compiler(), "--version"]), *FLAGS]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return hashlib.sha256("\0".join(_made_of(_compiler())).encode()).hexdigest()[:8]
 
 
 def capabilities() -> dict[str, object]:
@@ -75,6 +72,12 @@ def is_whole(file: Path) -> bool:
     except OSError:
         return False
     return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
+
+
+def _made_of(compiler: str) -> list[str]:
+    """Return what the kernels' code follows from: the sources, the compiler's version, the flags."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir())]
+    return [*texts, _output([compiler, "--version"]), *FLAGS]
 
 
 def _compiler() -> str:

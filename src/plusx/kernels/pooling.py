@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from plusx.kernels import subsampling
-from plusx.kernels.norm import at, called
+from plusx.kernels.norm import DTYPES, at, called
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
 
@@ -52,7 +52,7 @@ def _task(source: Tensor, target: Tensor, places: Tensor, large: torch.Size) -> 
         height=height,
         width=width,
         channels=channels,
-        is_float=source.dtype is torch.float32,
+        is_float=DTYPES[source.dtype],
         threads=torch.get_num_threads(),
     )
 

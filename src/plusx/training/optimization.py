@@ -27,7 +27,8 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     once more `rate_decay` for each part towards the image; the norms' biases have `bias_rate` times that.
     """
     apart = recipe.rate_decay < 1 or recipe.head_epochs > 0
-    biases = {id(one.bias) for one in network.modules() if isinstance(one, layers.Norm)}
+    norms = (one for one in network.modules() if isinstance(one, layers.Norm) and recipe.bias_rate != 1)
+    biases = {id(one.bias) for one in norms}  # those of another rate
     groups: list[dict[str, Any]] = []
 
     def add(parameters: list[nn.Parameter], factor: float, decay: float) -> None:
@@ -38,8 +39,8 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     # What waits for the head has groups of its own: torch's fused SGD wants the momentum of all of a group or of none.
     for above, part in enumerate(reversed(parts_of(network)) if apart else [[network]]):
         parameters = [one for module in part for one in module.parameters() if one.requires_grad]
-        quick = [one for one in parameters if recipe.bias_rate != 1 and id(one) in biases]
-        slow = [one for one in parameters if not any(one is other for other in quick)]
+        quick = [one for one in parameters if id(one) in biases]
+        slow = [one for one in parameters if id(one) not in biases]
         add(slow, recipe.rate_decay**above, recipe.weight_decay)
         add(quick, recipe.rate_decay**above * recipe.bias_rate, recipe.weight_decay / recipe.bias_rate)
     return [group for group in groups if group["params"]]
