@@ -1,5 +1,8 @@
 """A 3x3 convolution in bfloat16, its batch norm, a residual sum and a ReLU as one step each way; training on the CPU.
 
+Where the channels are many, by Winograd's algorithm (Lavin and Gray 2015, arXiv:1509.09308): 16 products for 36, and
+up to twice the rounding error of torch's bfloat16 convolution.
+
 The weight stays float32 and is rounded where it is read, so its gradient is never bfloat16. The gradient of the
 convolution's output is never in memory: image by image it goes on to the input and the weight.
 
@@ -16,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from plusx.kernels.library import convolves, library
 from plusx.kernels.norm import LANES, NormTask, at, called, moving, ready
+from plusx.kernels.pooling import is_of_four
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
 
@@ -30,6 +34,7 @@ class ConvolutionTask(ctypes.Structure):
         ("x_gradient", _pointer),
         ("weight", _pointer),
         ("weight_gradient", _pointer),
+        ("places", _pointer),
         ("images", _long),
         ("height", _long),
         ("width", _long),
@@ -43,13 +48,26 @@ class ConvolutionTask(ctypes.Structure):
 @cache
 def known(height: int, width: int, channels_in: int, channels_out: int, stride: int) -> bool:
     """Whether the kernels know these sizes."""
-    found = library()
     sizes = (ctypes.c_long(size) for size in (height, width, channels_in, channels_out, stride))
+    found = library()
     return found is not None and bool(found.plusx_convolves(*sizes))
 
 
-def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | None) -> TypeGuard[nn.Conv2d]:
-    """Whether the kernels can do this: a plain 3x3 convolution under bfloat16 autocast, and its training norm."""
+@cache
+def known_to_pool(height: int, width: int, channels_in: int, channels_out: int) -> bool:
+    """Whether the kernels can keep the largest of each 2x2 pixels at these sizes."""
+    sizes = (ctypes.c_long(size) for size in (height, width, channels_in, channels_out))
+    found = library()
+    return found is not None and bool(found.plusx_convolves_largest(*sizes))
+
+
+def fits(
+    conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | None, pool: nn.Module | None = None
+) -> TypeGuard[nn.Conv2d]:
+    """Whether the kernels can do this: a plain 3x3 convolution under bfloat16 autocast, and its training norm.
+
+    Between them may stand a max-pool of 2x2 pixels.
+    """
     if (
         type(conv) is not nn.Conv2d
         or type(x) is not Tensor
@@ -60,6 +78,7 @@ def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | Non
         return False
     batch, channels_in, height, width = x.shape
     channels, stride = conv.out_channels, conv.stride[0]
+    by = stride if pool is None else 2 * stride
     return (
         conv.kernel_size == (3, 3)
         and conv.stride == (stride, stride)
@@ -72,9 +91,10 @@ def fits(conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | Non
         and conv.in_channels == channels_in
         and batch >= torch.get_num_threads()
         and x.is_contiguous(memory_format=torch.channels_last)
-        and ready(norm, x, (batch, channels, height // stride, width // stride), added)
+        and ready(norm, x, (batch, channels, height // by, width // by), added)
         and convolves()
         and known(height, width, channels_in, channels, stride)
+        and (pool is None or (is_of_four(pool) and stride == 1 and known_to_pool(height, width, channels_in, channels)))
     )
 
 
@@ -86,6 +106,7 @@ def convolve_and_normalize(
     *,
     activation: bool = False,
     add_last: bool = False,
+    pooled: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return relu(norm(conv(x)) + added), or relu(norm(conv(x))) + added; running statistics move as torch moves them.
 
@@ -95,14 +116,15 @@ def convolve_and_normalize(
         conv: As `fits` wants it.
         norm: In training mode.
         x: (B, channels_in, H, W).
-        added: (B, C, H/stride, W/stride), if there is something to add.
+        added: As the first result, if there is something to add.
         activation: Whether there is a ReLU.
         add_last: Whether `added` comes after it.
+        pooled: Whether only the largest of each 2x2 pixels goes from the convolution to the norm.
 
     Returns:
-        (B, C, H/stride, W/stride), bfloat16; and x.
+        (B, C, H/stride, W/stride), or half of that if pooled, bfloat16; and x.
     """
-    options = Options(*moving(norm), norm.eps, activation, add_last, conv.stride[0])
+    options = Options(*moving(norm), norm.eps, activation, add_last, conv.stride[0], pooled)
     return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, options)
 
 
@@ -116,6 +138,7 @@ class Options(NamedTuple):
     activation: bool
     add_last: bool
     stride: int
+    pooled: bool
 
 
 def _task(norm: NormTask, x: Tensor, weight: Tensor, stride: int, **more: int | None) -> ConvolutionTask:
@@ -148,11 +171,13 @@ class _Convolution(torch.autograd.Function):
         options: Options,
     ) -> tuple[Tensor, Tensor]:
         channels, batch, stride = len(conv_weight), x.shape[0], options.stride
-        height, width = x.shape[2] // stride, x.shape[3] // stride
+        by = 2 if options.pooled else stride
+        height, width = x.shape[2] // by, x.shape[3] // by
         added = None if added is None else added.contiguous(memory_format=torch.channels_last)
         shape, last = (batch, channels, height, width), torch.channels_last
         z = torch.empty(shape, dtype=x.dtype, memory_format=last)
         y, statistics = torch.empty_like(z), torch.empty((2, channels))
+        places = torch.empty_like(z, dtype=torch.uint8) if options.pooled else None
         rows, signs = batch * height * width, None
         if added is not None and options.activation and not options.add_last:
             signs = torch.empty((rows, channels // LANES), dtype=torch.int16)
@@ -175,8 +200,8 @@ class _Convolution(torch.autograd.Function):
             activation=options.activation,
             order=options.add_last,
         )
-        called("plusx_convolution_forward", _task(norm, x, conv_weight, stride))
-        ctx.save_for_backward(x, conv_weight, z, weight, bias, statistics, signs)
+        called("plusx_convolution_forward", _task(norm, x, conv_weight, stride, places=at(places)))
+        ctx.save_for_backward(x, conv_weight, z, weight, bias, statistics, signs, places)
         ctx.options = options
         ctx.set_materialize_grads(False)
         return y, x
@@ -190,7 +215,7 @@ class _Convolution(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         if gradient is None:
             return beside, None, None, None, None, None
-        x, conv_weight, z, weight, bias, statistics, signs = ctx.saved_tensors
+        x, conv_weight, z, weight, bias, statistics, signs, places = ctx.saved_tensors
         needs = ctx.needs_input_grad
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         beside = None if beside is None else beside.contiguous(memory_format=torch.channels_last)
@@ -215,8 +240,9 @@ class _Convolution(torch.autograd.Function):
             threads=torch.get_num_threads(),
             activation=ctx.options.activation,
         )
-        gradients = {"beside": at(beside), "x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
-        called("plusx_convolution_backward", _task(norm, x, conv_weight, ctx.options.stride, **gradients))
+        more = {"beside": at(beside), "x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
+        task = _task(norm, x, conv_weight, ctx.options.stride, places=at(places), **more)
+        called("plusx_convolution_backward", task)
         return (
             x_gradient,
             (gradient if around is None else around) if needs[1] else None,

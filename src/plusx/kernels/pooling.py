@@ -7,7 +7,7 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from plusx.kernels import subsampling
@@ -35,6 +35,15 @@ class PoolTask(ctypes.Structure):
 def fits(x: Tensor) -> bool:
     """Whether the kernels can do this: a dense channels_last batch of 2x2 pixels or more on the CPU."""
     return subsampling.fits(x) and min(x.shape[2:]) >= 2
+
+
+def is_of_four(pool: nn.Module) -> bool:
+    """Whether a module is the maximum over 2x2 pixels and nothing else."""
+    return (
+        type(pool) is nn.MaxPool2d
+        and (pool.kernel_size, pool.stride, pool.padding, pool.dilation) == (2, 2, 0, 1)
+        and not (pool.ceil_mode or pool.return_indices)
+    )
 
 
 def largest_of_four(x: Tensor) -> Tensor:

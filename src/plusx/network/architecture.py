@@ -37,7 +37,8 @@ class Architecture:
         channels_in: Channels of the images: 1 for gray, 3 for color, or any other number.
         image_size: The side in pixels of the images that the paper trains it on.
         stem_width: Channels of the stem; those of the first stage's width if 0.
-        transition: A key of TRANSITIONS, how stages begin: "in_block", "conv_pool", "pool_conv" or "dense".
+        transition: A key of TRANSITIONS, how stages begin: "in_block", "conv_pool", "conv_pool_norm", "pool_conv" or
+            "dense".
         attention: A key of ATTENTION: "none", "squeeze_excite" or "eca".
         attention_reduction: By what squeeze-and-excitation narrows its channels.
         groups: Groups of the bottleneck's 3x3 convolution (ResNeXt's cardinality).

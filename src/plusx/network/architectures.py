@@ -127,7 +127,7 @@ NAMED: tuple[Architecture, ...] = (
     # of 3x3 instead of 2x2, relu for gelu, and the pool behind norm and activation.
     Architecture(
         "resnet8", f"after {JORDAN}, section 3", "whitening", "single", (0, 1, 1, 1), (32, 64, 256, 256), "projection",
-        image_size=32, transition="conv_pool", pooling="max",
+        image_size=32, transition="conv_pool_norm", pooling="max",
     ),
     Architecture(
         "mnist_resnet", TUTORIAL, "tutorial", "tutorial", (1, 1, 1, 0), (20, 40, 80, 160), "projection", channels_in=1,

@@ -11,7 +11,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from plusx.kernels import convolution
+from plusx.kernels import convolution, pooling
 from plusx.kernels import norm as normalization
 from plusx.network.layers import Activation
 
@@ -23,12 +23,13 @@ def normalized(
     x: Tensor,
     *,
     conv: nn.Module | None = None,
+    pool: nn.Module | None = None,
     added: Tensor | None = None,
     activation: nn.Module | None = None,
     add_last: bool = False,
 ) -> Tensor:
-    """Return activation(norm(conv(x)) + added); for the arguments see `normalized_beside`, which does it."""
-    return normalized_beside(norm, x, conv=conv, added=added, activation=activation, add_last=add_last)[0]
+    """Return activation(norm(pool(conv(x))) + added); for the arguments see `normalized_beside`, which does it."""
+    return normalized_beside(norm, x, conv=conv, pool=pool, added=added, activation=activation, add_last=add_last)[0]
 
 
 def normalized_beside(
@@ -36,16 +37,18 @@ def normalized_beside(
     x: Tensor,
     *,
     conv: nn.Module | None = None,
+    pool: nn.Module | None = None,
     added: Tensor | None = None,
     activation: nn.Module | None = None,
     add_last: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return activation(norm(conv(x)) + added), and x for a shortcut: so its two gradients meet in one kernel.
+    """Return activation(norm(pool(conv(x))) + added), and x for a shortcut: so its two gradients meet in one kernel.
 
     Args:
         norm: The norm, or what stands for it.
         x: (B, channels_in, *).
         conv: A convolution before the norm.
+        pool: A max-pool of 2x2 pixels between the two.
         added: (B, C, *), what is added before the activation.
         activation: What comes last.
         add_last: Whether the sum comes after the activation instead: activation(norm(conv(x))) + added.
@@ -56,10 +59,14 @@ def normalized_beside(
     known = activation is None or type(activation) is Activation
     kernels = known and not is_watched(norm) and not is_watched(activation)
     relu = activation is not None
-    if kernels and not is_watched(conv) and convolution.fits(conv, norm, x, added):
-        batch_norm = cast("nn.BatchNorm2d", norm)
-        return convolution.convolve_and_normalize(conv, batch_norm, x, added, activation=relu, add_last=add_last)
+    if kernels and not is_watched(conv) and not is_watched(pool) and convolution.fits(conv, norm, x, added, pool):
+        batch_norm, pooled = cast("nn.BatchNorm2d", norm), pool is not None
+        return convolution.convolve_and_normalize(
+            conv, batch_norm, x, added, activation=relu, add_last=add_last, pooled=pooled
+        )
     y: Tensor = x if conv is None else conv(x)
+    if pool is not None:
+        y = pooling.largest_of_four(y) if pool.training and not is_watched(pool) and pooling.fits(y) else pool(y)
     if kernels and normalization.fits(norm, y, added):
         return normalization.normalize(norm, y, added, activation=relu, add_last=add_last), x
     return in_turn(norm, x, y, added, activation, add_last=add_last), x

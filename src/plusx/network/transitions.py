@@ -62,6 +62,21 @@ class ConvPool(Transition):
         return pooling.largest_of_four(y) if self.training and pooling.fits(y) else self.pool(y)
 
 
+class ConvPoolNorm(Transition):
+    """3x3 convolution, 2x2 max-pool, norm, activation (Jordan 2024, arXiv:2404.00498, section 3)."""
+
+    def __init__(self, channels_in: int, width: int, parts: Parts) -> None:
+        super().__init__(channels_in, width, parts)
+        self.conv = parts.conv(channels_in, width, 3)
+        self.pool = parts.axes.max_pool(2, stride=2)
+        self.norm = parts.norm(width)
+        self.activation = parts.activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, *) -> (B, width, */2), an odd row left out."""
+        return normalized(self.norm, x, conv=self.conv, pool=self.pool, activation=self.activation)
+
+
 class PoolConv(Transition):
     """2x2 max-pool, 3x3 convolution, and nothing after it: as in `mnist_resnet`."""
 
@@ -94,6 +109,7 @@ class Dense(Transition):
 TRANSITIONS: dict[str, type[Transition]] = {
     "in_block": InBlock,
     "conv_pool": ConvPool,
+    "conv_pool_norm": ConvPoolNorm,
     "pool_conv": PoolConv,
     "dense": Dense,
 }

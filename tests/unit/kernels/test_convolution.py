@@ -1,4 +1,7 @@
-"""The convolution's kernels are torch's convolution and batch norm under autocast, and no less exact."""
+"""The convolution's kernels are torch's convolution and batch norm under autocast.
+
+Direct sums are no less exact than torch's; by frequencies (32 channels or more) there is one more rounding each way.
+"""
 
 import copy
 
@@ -32,7 +35,25 @@ SHAPES = [
     (2, 16, 32, 2, 48, 2),
     (3, 32, 32, 6, 14, 2),
     (2, 16, 96, 4, 28, 2),
+    (3, 32, 32, 5, 5),
+    (2, 64, 96, 7, 9),
+    (20, 32, 64, 4, 4),
+    (5, 64, 32, 1, 1),
+    (2, 32, 64, 17, 20),
+    (3, 256, 256, 4, 4),
 ]
+
+
+def slack(shape):
+    """How much further than torch's from the exact result."""
+    by_frequencies = not (shape[1] % 32 or shape[2] % 32 or shape[5:] == (2,))
+    return 2.3 if by_frequencies else 1.1
+
+
+# What is as exact as all that it is the sum of, but may come out exact by chance.
+LEAST = dict.fromkeys(("y", "x", "weight", "added", "variance"), 1e-5) | dict.fromkeys(("scale", "bias", "mean"), 3e-3)
+POOL = nn.MaxPool2d(2, 2)
+POOLED = [(3, 32, 32, 6, 6), (2, 32, 64, 16, 16), (3, 64, 32, 7, 5), (2, 32, 32, 3, 2), (9, 256, 256, 8, 8)]
 
 
 def made(channels_in, channels_out, stride=1):
@@ -86,13 +107,14 @@ def test_no_less_exact_than_torch(shape, layout, adds):
     theirs, ours = results(by_torch, *given), results(by_kernels, *given)
     for name, expected in exact.items():
         assert ours[name].shape == expected.shape
-        assert distance(ours[name], expected) <= 1.1 * distance(theirs[name], expected) + 1e-5, name
+        assert distance(ours[name], expected) <= slack(shape) * distance(theirs[name], expected) + LEAST[name], name
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_with_the_activation_it_is_the_same_step(last):
-    conv, norm = made(32, 32)
-    shape = (8, 32, 16, 16)
+@pytest.mark.parametrize(("channels", "most"), [(16, 1.5), (32, 3.0)])
+def test_with_the_activation_it_is_the_same_step(channels, most, last):
+    conv, norm = made(channels, channels)
+    shape = (8, channels, 16, 16)
     x, added, gradient = random(shape, BFLOAT16), random(shape, BFLOAT16), random(shape, BFLOAT16)
 
     def plain(conv, norm, x, added, *, activation):
@@ -104,8 +126,73 @@ def test_with_the_activation_it_is_the_same_step(last):
     given = (conv, norm, x, added, gradient)
     exact = results(plain, *given, exact=True, activation=True)
     theirs, ours = (results(each, *given, activation=True) for each in (plain, kernels))
-    for name, expected in exact.items():  # where the sum is about zero rounding decides which gradients pass: not 1.1
-        assert distance(ours[name], expected) <= 1.5 * distance(theirs[name], expected) + 1e-5, name
+    for name, expected in exact.items():  # where the sum is about zero rounding decides which gradients pass
+        assert distance(ours[name], expected) <= most * distance(theirs[name], expected) + 1e-5, name
+
+
+@pytest.mark.parametrize("shape", POOLED, ids=str)
+def test_the_largest_of_four_goes_on(shape):
+    batch, channels_in, channels_out, height, width = shape
+    conv, norm = made(channels_in, channels_out)
+    for channel in range(channels_out):  # each shows one channel of x, little changed, whose four pixels are far apart
+        conv.weight.data[channel] *= 0.01
+        conv.weight.data[channel, channel % channels_in, 1, 1] = 1
+    conv.weight.data = conv.weight.data.to(BFLOAT16).float()
+    far = torch.rand(batch, channels_in, -(-height // 2), -(-width // 2), 4).argsort(-1).unflatten(-1, (2, 2))
+    far = far.permute(0, 1, 2, 4, 3, 5).flatten(4).flatten(2, 3)[:, :, :height, :width]
+    x = (far + 0.1 * torch.randn(batch, channels_in, height, width)).to(BFLOAT16)
+    x = x.to(memory_format=torch.channels_last)
+    gradient = random((batch, channels_out, height // 2, width // 2), BFLOAT16)
+
+    def plain(conv, norm, x, added, *, activation):
+        return by_torch(lambda x: POOL(conv(x)), norm, x, added, activation=activation)
+
+    def kernels(conv, norm, x, added, *, activation):
+        assert fits(conv, norm, x, added, POOL)
+        return convolve_and_normalize(conv, norm, x, added, activation=activation, pooled=True)[0]
+
+    given = (conv, norm, x, None, gradient)
+    exact, theirs, ours = results(plain, *given, exact=True), results(plain, *given), results(kernels, *given)
+    for name, expected in exact.items():
+        assert ours[name].shape == expected.shape
+        assert distance(ours[name], expected) <= 2.3 * distance(theirs[name], expected) + LEAST[name], name
+
+
+def test_of_equal_pixels_the_first_is_the_largest():
+    conv, norm = made(32, 32)
+    x = torch.ones(2, 32, 4, 4, dtype=BFLOAT16).to(memory_format=torch.channels_last)
+    x.requires_grad_()
+    conv.weight.data[:] = 0
+    conv.weight.data[:, :, 1, 1] = torch.eye(32)  # each channel as it is: all four are equal
+    with torch.autocast("cpu", BFLOAT16):
+        y = convolve_and_normalize(conv, norm, x, pooled=True)[0]
+        gradient = random(y.shape, BFLOAT16)
+        found = torch.autograd.grad(y, x, gradient)[0]
+        exact = torch.autograd.grad(norm(POOL(conv(x))), x, gradient)[0]
+    assert distance(found, exact) < 1e-2
+    assert not found[:, :, 1::2].any()
+    assert not found[:, :, :, 1::2].any()
+
+
+def test_what_is_no_number_is_the_largest():
+    conv, norm = made(32, 32)
+    x = random((2, 32, 8, 8), BFLOAT16)
+    x[0, 0, 0, 0] = torch.nan
+    with torch.autocast("cpu", BFLOAT16):
+        assert convolve_and_normalize(conv, norm, x, pooled=True)[0].isnan().any()
+
+
+OTHER_POOLS = [
+    nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, 2, ceil_mode=True), nn.AvgPool2d(2, 2), nn.MaxPool2d((2, 2), 2)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pool", OTHER_POOLS, ids=str)
+def test_other_pools_are_torch_s(pool):
+    conv, norm = made(32, 32)
+    with torch.autocast("cpu", BFLOAT16):
+        assert fits(conv, norm, random((2, 32, 8, 8), BFLOAT16), None, POOL)
+        assert not fits(conv, norm, random((2, 32, 8, 8), BFLOAT16), None, pool)
 
 
 def test_the_same_bits_again():

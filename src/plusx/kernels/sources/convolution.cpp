@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "norm.h"
+#include "winograd.h"
 
 struct ConvolutionTask {
     Task norm;  // its x is the convolution's output, its unit an image
@@ -15,8 +16,15 @@ struct ConvolutionTask {
     bfloat16* x_gradient;    // or null
     const float* weight;
     float* weight_gradient;  // or null; strides as those of weight
+    uint8_t* places;         // which of 2x2 pixels is the largest, if only those go on to the norm; else null
     long images, height, width, from, to, stride, strides[4];  // height and width are those of x
 };
+
+// How many pixels of an image go to the norm.
+static long pixels_of(const ConvolutionTask& task) {
+    const long by = task.places ? 2 : task.stride;
+    return task.height / by * (task.width / by);
+}
 
 // The packed weight of one run of sixteen output channels; `turned`: that of the gradient, from `to` to `from`.
 static void pack(const ConvolutionTask& task, bool turned, long block, bfloat16* to) {
@@ -39,6 +47,23 @@ static void pack(const ConvolutionTask& task, bool turned, long block, bfloat16*
             }
 }
 
+// The same by frequencies: sixteen output channels of [to / 32][16][from / 2][32][2].
+static void pack_frequencies(const ConvolutionTask& task, bool turned, long block, bfloat16* to) {
+    const long *strides = task.strides, out = turned ? strides[1] : strides[0], in = turned ? strides[0] : strides[1];
+    const Shape shape = {0, 0, turned ? task.to : task.from, turned ? task.from : task.to};
+    const float* weight = task.weight + block * 16 * out;
+    for (long from = 0; from < shape.from; from += 2) {
+        float g[2][9][16];
+        for (long one = 0; one < 2; one++)
+            for (long k = 0; k < 9; k++) {
+                const long place = turned ? 8 - k : k;
+                const float* here = weight + (from + one) * in + place / 3 * strides[2] + place % 3 * strides[3];
+                for (long i = 0; i < 16; i++) g[one][k][i] = here[i * out];
+            }
+        weight_to_frequencies(shape, g, from, block * 16, to);
+    }
+}
+
 // Memory of a thread that is kept from call to call.
 struct Room {
     std::vector<char> bytes;
@@ -55,30 +80,47 @@ struct Room {
     }
 };
 
+static Frequencies frequencies_in(Room& room, long channels) {
+    if (!channels) return {};
+    return {room.take<bfloat16>(frequencies_size(channels)), room.take<float>(products_size(channels))};
+}
+
 template <int ACTIVATION, int ORDER, bool ADDED>
 static void forward(const ConvolutionTask& task) {
     const Task& norm = task.norm;
     const Shape shape = {task.height, task.width, task.from, task.to};
-    const long channels = task.to, pixels_in = task.height * task.width;
-    const long pixels = pixels_in / task.stride / task.stride, rows = norm.rows;
+    const long channels = task.to, pixels_in = task.height * task.width, pixels = pixels_of(task), rows = norm.rows;
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16* added = (const bfloat16*)norm.added;
-    static thread_local Room room;
-    room.begin(9 * task.from * task.to * 2 + 2 * task.images * channels * 4 + 128);
-    bfloat16* weight = room.take<bfloat16>(9 * task.from * task.to);
-    float* parts = room.take<float>(2 * task.images * channels);
+    const bool frequencies = by_frequencies(shape, task.stride);
+    const long weights = (frequencies ? FREQUENCIES : 9) * task.from * task.to;
+    const long group = frequencies ? images_at_once(shape) : 1;
+    static thread_local Room shared;
+    shared.begin(weights * 2 + 2 * task.images * channels * 4 + 128);
+    bfloat16* weight = shared.take<bfloat16>(weights);
+    float* parts = shared.take<float>(2 * task.images * channels);
     bfloat16* z = (bfloat16*)norm.x;
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), blocks = share_of(task.to / 16, thread, threads);
-        for (long b = blocks.begin; b < blocks.end; b++) pack(task, false, b, weight);
+        static thread_local Room room;
+        if (frequencies) room.begin(frequencies_size(task.from) * 2 + products_size(task.from) * 4 + 128);
+        const Frequencies rooms = frequencies_in(room, frequencies ? task.from : 0);
+        for (long b = blocks.begin; b < blocks.end; b++) (frequencies ? pack_frequencies : pack)(task, false, b, weight);
 #pragma omp barrier
-        for (long i = own.begin; i < own.end; i++) {
-            (task.stride == 1 ? convolve : convolve_strided)(shape, task.x + i * pixels_in * task.from, weight,
-                                                             nullptr, z + i * pixels * channels);
-            float* to = parts + 2 * i * channels;
-            moments(z + i * pixels * channels, pixels, channels, to, to + channels);
+        for (long begin = own.begin; begin < own.end; begin += group) {
+            const long count = std::min(group, own.end - begin), first = begin * pixels * channels;
+            const bfloat16* x = task.x + begin * pixels_in * task.from;
+            if (frequencies)
+                convolve_frequencies(shape, x, count, weight, nullptr, z + first, task.places ? task.places + first : nullptr,
+                                     rooms);
+            else
+                (task.stride == 1 ? convolve : convolve_strided)(shape, x, weight, nullptr, z + first);
+            for (long i = begin; i < begin + count; i++) {
+                float* to = parts + 2 * i * channels;
+                moments(z + i * pixels * channels, pixels, channels, to, to + channels);
+            }
         }
 #pragma omp barrier
         put_together(parts, rows, pixels, channels, share_of(channels, thread, threads), per, norm.running_mean,
@@ -109,6 +151,25 @@ static void gather(const ConvolutionTask& task, long block, const float* gradien
             }
 }
 
+// The same of frequencies, [16][to / 32][from][32].
+static void gather_frequencies(const ConvolutionTask& task, long block, const float* gradients, long threads) {
+    const long *strides = task.strides, size = FREQUENCIES * task.from * task.to;
+    const long start = block / 2 * 32 * task.from + block % 2 * 16;
+    for (long c = 0; c < task.from; c++) {
+        __m512 m[16];
+        for (long f = 0; f < FREQUENCIES; f++) {
+            const float* from = gradients + f * task.from * task.to + start + c * 32;
+            m[f] = _mm512_loadu_ps(from);
+            for (long t = 1; t < threads; t++) m[f] = _mm512_add_ps(m[f], _mm512_loadu_ps(from + t * size));
+        }
+        float g[9][16];
+        weight_from_frequencies(m, g);
+        float* to = task.weight_gradient + block * 16 * strides[0] + c * strides[1];
+        for (long k = 0; k < 9; k++)
+            for (long i = 0; i < 16; i++) to[i * strides[0] + k / 3 * strides[2] + k % 3 * strides[3]] = g[k][i];
+    }
+}
+
 constexpr long SCRATCH_PIXELS = 512;  // of images whose gradients are taken at once: they fit in the second cache
 
 template <int ACTIVATION, bool ADDED>
@@ -118,9 +179,12 @@ static void backward(const ConvolutionTask& task) {
     const long height = task.height / task.stride, width = task.width / task.stride;
     const Shape shape = {task.height, task.width, task.from, task.to}, made = {height, width, task.from, task.to};
     const Shape turned = {height, width, task.to, task.from};
-    const long rows = norm.rows, channels = task.to, pixels = height * width, pixels_in = task.height * task.width;
+    const long rows = norm.rows, channels = task.to, pixels = pixels_of(task), pixels_in = task.height * task.width;
+    const long made_pixels = height * width;
     const long columns = (strided ? 4 : 1) * columns_size(made);
-    const long size = 9 * task.from * task.to, at_once = std::max(1L, SCRATCH_PIXELS / pixels);
+    const bool frequencies = by_frequencies(shape, task.stride);
+    const long size = (frequencies ? FREQUENCIES : 9) * task.from * task.to;
+    const long at_once = std::max(1L, SCRATCH_PIXELS / made_pixels), group = frequencies ? images_at_once(shape) : 1;
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
     static thread_local Room shared;
@@ -134,14 +198,19 @@ static void backward(const ConvolutionTask& task) {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), ins = share_of(task.from / 16, thread, threads);
         static thread_local Room room;
-        room.begin((pixels * channels + at_once * (columns + rows_size(made))) * 2 + 256);
-        bfloat16* z_gradient = room.take<bfloat16>(pixels * channels);
+        room.begin(group * (made_pixels + pixels) * channels * 2 + 320 +
+                   (frequencies ? (frequencies_size(channels) + woven_size(made, task.from) +
+                                   woven_size(made, channels)) * 2 + products_size(channels) * 4
+                                : at_once * (columns + rows_size(made)) * 2));
+        bfloat16* z_gradient = room.take<bfloat16>(group * made_pixels * channels);
+        bfloat16* largest = room.take<bfloat16>(group * pixels * channels);
+        const Frequencies rooms = frequencies_in(room, frequencies ? channels : 0);
         Scratch scratch = {at_once, columns_width(made), pairs_wide(made),
-                           room.take<bfloat16>(at_once * columns),
-                           room.take<bfloat16>(at_once * rows_size(made))};
+                           room.take<bfloat16>(frequencies ? woven_size(made, task.from) : at_once * columns),
+                           room.take<bfloat16>(frequencies ? woven_size(made, channels) : at_once * rows_size(made))};
         float* own_gradient = gradients + thread * size;
         if (task.x_gradient)
-            for (long b = ins.begin; b < ins.end; b++) pack(task, true, b, weight);
+            for (long b = ins.begin; b < ins.end; b++) (frequencies ? pack_frequencies : pack)(task, true, b, weight);
         if (task.weight_gradient) std::fill(own_gradient, own_gradient + size, 0.0f);
         for (long i = own.begin; i < own.end; i++) {
             const long place = i * pixels * channels;
@@ -154,32 +223,53 @@ static void backward(const ConvolutionTask& task) {
                           norm.weight_gradient, norm.bias_gradient, mean_first, mean_second);
 #pragma omp barrier
         long filled = 0;
-        for (long i = own.end - 1; i >= own.begin; i--) {
-            const long place = i * pixels * channels;
-            back<ACTIVATION, ADDED>(gradient + place, z + place, norm.signs ? norm.signs + place / LANES : nullptr,
-                                    z_gradient, (bfloat16*)norm.added_gradient + place, pixels, channels, per,
-                                    mean_first, mean_second);
-            const long image = i * pixels_in * task.from;
+        for (long end = own.end; end > own.begin; end -= std::min(group, end - own.begin)) {
+            const long begin = std::max(own.begin, end - group), image = begin * pixels_in * task.from;
+            for (long i = begin; i < end; i++) {
+                const long place = i * pixels * channels;
+                back<ACTIVATION, ADDED>(gradient + place, z + place, norm.signs ? norm.signs + place / LANES : nullptr,
+                                        (task.places ? largest : z_gradient) + (i - begin) * pixels * channels,
+                                        (bfloat16*)norm.added_gradient + place, pixels, channels, per, mean_first,
+                                        mean_second);
+                if (task.places)
+                    spread_largest(made, largest + (i - begin) * pixels * channels, task.places + place,
+                                   z_gradient + (i - begin) * made_pixels * channels);
+            }
             const bfloat16* beside = task.beside ? task.beside + image : nullptr;
+            if (frequencies) {
+                if (task.x_gradient)
+                    convolve_frequencies(turned, z_gradient, end - begin, weight, beside, task.x_gradient + image,
+                                         nullptr, rooms);
+                if (task.weight_gradient)
+                    weight_gradient_frequencies(made, task.x + image, z_gradient, end - begin, own_gradient,
+                                                scratch.columns, scratch.rows);
+                continue;
+            }
             if (task.x_gradient)
                 (strided ? spread : convolve)(turned, z_gradient, weight, beside, task.x_gradient + image);
             if (!task.weight_gradient) continue;
             fill_rows(made, scratch, z_gradient, filled);
             (strided ? fill_columns<2> : fill_columns<1>)(shape, scratch, task.x + image, filled);
-            if (++filled < at_once && i > own.begin) continue;
+            if (++filled < at_once && begin > own.begin) continue;
             (strided ? weight_gradient_strided : weight_gradient)(shape, scratch, filled, own_gradient);
             filled = 0;
         }
 #pragma omp barrier
         if (task.weight_gradient) {
             const Share outs = share_of(task.to / 16, thread, threads);
-            for (long b = outs.begin; b < outs.end; b++) gather(task, b, gradients, threads);
+            for (long b = outs.begin; b < outs.end; b++)
+                (frequencies ? gather_frequencies : gather)(task, b, gradients, threads);
         }
     }
 }
 
 extern "C" int plusx_convolves(long height, long width, long from, long to, long stride) {
-    return convolves({height, width, from, to}, stride);
+    return by_frequencies({height, width, from, to}, stride) || convolves({height, width, from, to}, stride);
+}
+
+// Whether the largest of each 2x2 of it can go on alone.
+extern "C" int plusx_convolves_largest(long height, long width, long from, long to) {
+    return by_frequencies({height, width, from, to}, 1) && height > 1 && width > 1;
 }
 
 extern "C" void plusx_convolution_forward(const ConvolutionTask* task) {
