@@ -75,8 +75,8 @@ def test_a_block_learns_the_same_in_bfloat16(name, used):
     with turned_off():
         plain = step(block, x, precision=torch.bfloat16)
         exact = step(block, x, precision=torch.float32)
-    for key, expected in exact.items():
-        assert distance(ours[key], expected) <= 1.3 * distance(plain[key], expected) + 1e-3, key
+    for key, expected in exact.items():  # 32 channels: convolutions by frequencies round once more
+        assert distance(ours[key], expected) <= 1.8 * distance(plain[key], expected) + 1e-3, key
 
 
 @CONVOLVING

@@ -2,12 +2,10 @@
 //
 // What passes from one to the next stays in the cache: forwards the statistics are taken of each image as it is made;
 // backwards the gradient of the convolution's output is made image by image and never written to memory.
-#include "convolution.h"
-
 #include <vector>
 
 #include "norm.h"
-#include "winograd.h"
+#include "weights.h"
 
 struct ConvolutionTask {
     Task norm;  // its x is the convolution's output, its unit an image
@@ -24,44 +22,6 @@ struct ConvolutionTask {
 static long pixels_of(const ConvolutionTask& task) {
     const long by = task.places ? 2 : task.stride;
     return task.height / by * (task.width / by);
-}
-
-// The packed weight of one run of sixteen output channels; `turned`: that of the gradient, from `to` to `from`.
-static void pack(const ConvolutionTask& task, bool turned, long block, bfloat16* to) {
-    const long *strides = task.strides, out = turned ? strides[1] : strides[0], in = turned ? strides[0] : strides[1];
-    const long pairs_in = (turned ? task.to : task.from) / 2;
-    const float* weight = task.weight + block * 16 * out;
-    to += block * 9 * pairs_in * 32;
-    for (long row = 0; row < 3; row++)
-        for (long pair = 0; pair < pairs_in; pair++)
-            for (long column = 0; column < 3; column++, to += 32) {
-                const float* from = weight + 2 * pair * in + (turned ? 2 - row : row) * strides[2] +
-                                    (turned ? 2 - column : column) * strides[3];
-                float numbers[32];
-                for (long i = 0; i < 16; i++) {
-                    numbers[2 * i] = from[i * out];
-                    numbers[2 * i + 1] = from[i * out + in];
-                }
-                store(to, _mm512_loadu_ps(numbers), Whole());
-                store(to + 16, _mm512_loadu_ps(numbers + 16), Whole());
-            }
-}
-
-// The same by frequencies: sixteen output channels of [to / 32][16][from / 2][32][2].
-static void pack_frequencies(const ConvolutionTask& task, bool turned, long block, bfloat16* to) {
-    const long *strides = task.strides, out = turned ? strides[1] : strides[0], in = turned ? strides[0] : strides[1];
-    const Shape shape = {0, 0, turned ? task.to : task.from, turned ? task.from : task.to};
-    const float* weight = task.weight + block * 16 * out;
-    for (long from = 0; from < shape.from; from += 2) {
-        float g[2][9][16];
-        for (long one = 0; one < 2; one++)
-            for (long k = 0; k < 9; k++) {
-                const long place = turned ? 8 - k : k;
-                const float* here = weight + (from + one) * in + place / 3 * strides[2] + place % 3 * strides[3];
-                for (long i = 0; i < 16; i++) g[one][k][i] = here[i * out];
-            }
-        weight_to_frequencies(shape, g, from, block * 16, to);
-    }
 }
 
 // Memory of a thread that is kept from call to call.
@@ -92,6 +52,7 @@ static void forward(const ConvolutionTask& task) {
     const long channels = task.to, pixels_in = task.height * task.width, pixels = pixels_of(task), rows = norm.rows;
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16* added = (const bfloat16*)norm.added;
+    const Weight of = {task.weight, task.strides, task.from, task.to};
     const bool frequencies = by_frequencies(shape, task.stride);
     const long weights = (frequencies ? FREQUENCIES : 9) * task.from * task.to;
     const long group = frequencies ? images_at_once(shape) : 1;
@@ -107,14 +68,14 @@ static void forward(const ConvolutionTask& task) {
         static thread_local Room room;
         if (frequencies) room.begin(frequencies_size(task.from) * 2 + products_size(task.from) * 4 + 128);
         const Frequencies rooms = frequencies_in(room, frequencies ? task.from : 0);
-        for (long b = blocks.begin; b < blocks.end; b++) (frequencies ? pack_frequencies : pack)(task, false, b, weight);
+        for (long b = blocks.begin; b < blocks.end; b++) (frequencies ? pack_frequencies : pack)(of, false, b, weight);
 #pragma omp barrier
         for (long begin = own.begin; begin < own.end; begin += group) {
             const long count = std::min(group, own.end - begin), first = begin * pixels * channels;
             const bfloat16* x = task.x + begin * pixels_in * task.from;
             if (frequencies)
-                convolve_frequencies(shape, x, count, weight, nullptr, z + first, task.places ? task.places + first : nullptr,
-                                     rooms);
+                convolve_frequencies(shape, x, count, weight, nullptr, z + first,
+                                     task.places ? task.places + first : nullptr, rooms);
             else
                 (task.stride == 1 ? convolve : convolve_strided)(shape, x, weight, nullptr, z + first);
             for (long i = begin; i < begin + count; i++) {
@@ -134,42 +95,6 @@ static void forward(const ConvolutionTask& task) {
     }
 }
 
-// Add the threads' gradients, [to / 16][column][from][row][16], in order, for one run of sixteen output channels.
-static void gather(const ConvolutionTask& task, long block, const float* gradients, long threads) {
-    const long *strides = task.strides, size = 9 * task.from * task.to;
-    const float* from = gradients + block * 9 * task.from * 16;
-    for (long column = 0; column < 3; column++)
-        for (long c = 0; c < task.from; c++)
-            for (long row = 0; row < 3; row++, from += 16) {
-                __m512 sum = _mm512_loadu_ps(from);
-                for (long t = 1; t < threads; t++) sum = _mm512_add_ps(sum, _mm512_loadu_ps(from + t * size));
-                float numbers[16];
-                _mm512_storeu_ps(numbers, sum);
-                float* to = task.weight_gradient + block * 16 * strides[0] + c * strides[1] + row * strides[2] +
-                            column * strides[3];
-                for (long i = 0; i < 16; i++) to[i * strides[0]] = numbers[i];
-            }
-}
-
-// The same of frequencies, [16][to / 32][from][32].
-static void gather_frequencies(const ConvolutionTask& task, long block, const float* gradients, long threads) {
-    const long *strides = task.strides, size = FREQUENCIES * task.from * task.to;
-    const long start = block / 2 * 32 * task.from + block % 2 * 16;
-    for (long c = 0; c < task.from; c++) {
-        __m512 m[16];
-        for (long f = 0; f < FREQUENCIES; f++) {
-            const float* from = gradients + f * task.from * task.to + start + c * 32;
-            m[f] = _mm512_loadu_ps(from);
-            for (long t = 1; t < threads; t++) m[f] = _mm512_add_ps(m[f], _mm512_loadu_ps(from + t * size));
-        }
-        float g[9][16];
-        weight_from_frequencies(m, g);
-        float* to = task.weight_gradient + block * 16 * strides[0] + c * strides[1];
-        for (long k = 0; k < 9; k++)
-            for (long i = 0; i < 16; i++) to[i * strides[0] + k / 3 * strides[2] + k % 3 * strides[3]] = g[k][i];
-    }
-}
-
 constexpr long SCRATCH_PIXELS = 512;  // of images whose gradients are taken at once: they fit in the second cache
 
 template <int ACTIVATION, bool ADDED>
@@ -182,6 +107,7 @@ static void backward(const ConvolutionTask& task) {
     const long rows = norm.rows, channels = task.to, pixels = pixels_of(task), pixels_in = task.height * task.width;
     const long made_pixels = height * width;
     const long columns = (strided ? 4 : 1) * columns_size(made);
+    const Weight of = {task.weight, task.strides, task.from, task.to};
     const bool frequencies = by_frequencies(shape, task.stride);
     const long size = (frequencies ? FREQUENCIES : 9) * task.from * task.to;
     const long at_once = std::max(1L, SCRATCH_PIXELS / made_pixels), group = frequencies ? images_at_once(shape) : 1;
@@ -210,7 +136,7 @@ static void backward(const ConvolutionTask& task) {
                            room.take<bfloat16>(frequencies ? woven_size(made, channels) : at_once * rows_size(made))};
         float* own_gradient = gradients + thread * size;
         if (task.x_gradient)
-            for (long b = ins.begin; b < ins.end; b++) (frequencies ? pack_frequencies : pack)(task, true, b, weight);
+            for (long b = ins.begin; b < ins.end; b++) (frequencies ? pack_frequencies : pack)(of, true, b, weight);
         if (task.weight_gradient) std::fill(own_gradient, own_gradient + size, 0.0f);
         for (long i = own.begin; i < own.end; i++) {
             const long place = i * pixels * channels;
@@ -258,7 +184,7 @@ static void backward(const ConvolutionTask& task) {
         if (task.weight_gradient) {
             const Share outs = share_of(task.to / 16, thread, threads);
             for (long b = outs.begin; b < outs.end; b++)
-                (frequencies ? gather_frequencies : gather)(task, b, gradients, threads);
+                (frequencies ? gather_frequencies : gather)(of, b, gradients, threads, task.weight_gradient);
         }
     }
 }

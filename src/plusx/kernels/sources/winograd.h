@@ -104,37 +104,6 @@ INLINE __m512i interleaved(__m512 first, __m512 second) {
     return interleaved((__m512i)_mm512_cvtne2ps_pbh(second, first));
 }
 
-// G g G' of two input channels of sixteen output channels, the pair's first number first; g is [9][16] each.
-INLINE void weight_to_frequencies(const Shape& s, const float g[2][9][16], long from, long to, bfloat16* weight) {
-    const __m512 half = _mm512_set1_ps(0.5f);
-    __m512 u[2][16];
-#pragma GCC unroll 2
-    for (int one = 0; one < 2; one++) {
-        __m512 d[12];
-#pragma GCC unroll 3
-        for (int j = 0; j < 3; j++) {
-            const __m512 a = _mm512_loadu_ps(g[one][j]), b = _mm512_mul_ps(half, _mm512_loadu_ps(g[one][3 + j]));
-            const __m512 c = _mm512_loadu_ps(g[one][6 + j]);
-            const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(a, c));
-            d[j] = a;
-            d[3 + j] = _mm512_add_ps(ends, b);
-            d[6 + j] = _mm512_sub_ps(ends, b);
-            d[9 + j] = c;
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            const __m512 b = _mm512_mul_ps(half, d[3 * i + 1]);
-            const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(d[3 * i], d[3 * i + 2]));
-            u[one][4 * i] = d[3 * i];
-            u[one][4 * i + 1] = _mm512_add_ps(ends, b);
-            u[one][4 * i + 2] = _mm512_sub_ps(ends, b);
-            u[one][4 * i + 3] = d[3 * i + 2];
-        }
-    }
-    for (int f = 0; f < 16; f++)
-        _mm512_storeu_si512(weight + frequency_place(s, f, from, to), interleaved(u[0][f], u[1][f]));
-}
-
 // ROWS x COLUMNS of a product of matrices, added to what is there if ADD: `count` pairs of numbers of each row, the next
 // pair `step` further, rows `row` apart; the columns are [count][COLUMNS][2].
 template <bool ADD>
@@ -303,26 +272,6 @@ static void weight_gradient_frequencies(const Shape& s, const bfloat16* x, const
                     multiply<true>(image_room + f * plane_size(rows, s.from) + from * rows, 2, 2 * ROWS,
                                    gradient_room + f * plane_size(rows, s.to) + to * rows, rows / 2,
                                    sums + ((f * s.to + to) * s.from + from * COLUMNS));
-    }
-}
-
-// The gradient of a weight, [9][16] of sixteen output channels, from that of its frequencies: G' m G.
-INLINE void weight_from_frequencies(const __m512 m[16], float g[9][16]) {
-    const __m512 half = _mm512_set1_ps(0.5f);
-    __m512 d[12];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        const __m512 b = _mm512_mul_ps(half, m[4 + j]), c = _mm512_mul_ps(half, m[8 + j]);
-        d[j] = _mm512_add_ps(m[j], _mm512_add_ps(b, c));
-        d[4 + j] = _mm512_sub_ps(b, c);
-        d[8 + j] = _mm512_add_ps(_mm512_add_ps(b, c), m[12 + j]);
-    }
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; i++) {
-        const __m512 b = _mm512_mul_ps(half, d[4 * i + 1]), c = _mm512_mul_ps(half, d[4 * i + 2]);
-        _mm512_storeu_ps(g[3 * i], _mm512_add_ps(d[4 * i], _mm512_add_ps(b, c)));
-        _mm512_storeu_ps(g[3 * i + 1], _mm512_sub_ps(b, c));
-        _mm512_storeu_ps(g[3 * i + 2], _mm512_add_ps(_mm512_add_ps(b, c), d[4 * i + 3]));
     }
 }
 
