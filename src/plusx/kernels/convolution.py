@@ -1,7 +1,7 @@
-"""A 3x3 convolution in bfloat16, its batch norm, a residual sum and a ReLU as one step each way; training on the CPU.
+"""A convolution in bfloat16, 3x3 or 1x1, its batch norm, a residual sum and a ReLU as one step each way; on the CPU.
 
-Where the channels are many, by Winograd's algorithm (Lavin and Gray 2015, arXiv:1509.09308): 16 products for 36, and
-up to twice the rounding error of torch's bfloat16 convolution.
+3x3 where the channels are many: by Winograd's algorithm (Lavin and Gray 2015, arXiv:1509.09308), with 16 products for
+36, and up to twice the rounding error of torch's bfloat16 convolution.
 
 The weight stays float32 and is rounded where it is read, so its gradient is never bfloat16. The gradient of the
 convolution's output is never in memory: image by image it goes on to the input and the weight.
@@ -25,7 +25,7 @@ _pointer, _long = ctypes.c_void_p, ctypes.c_long
 
 
 class ConvolutionTask(ctypes.Structure):
-    """What sources/convolution.cpp calls a ConvolutionTask."""
+    """What sources/task.h calls a ConvolutionTask."""
 
     _fields_ = (
         ("norm", NormTask),
@@ -40,31 +40,23 @@ class ConvolutionTask(ctypes.Structure):
         ("width", _long),
         ("channels_in", _long),
         ("channels_out", _long),
+        ("size", _long),
         ("stride", _long),
         ("strides", _long * 4),
     )
 
 
 @cache
-def known(height: int, width: int, channels_in: int, channels_out: int, stride: int) -> bool:
-    """Whether the kernels know these sizes."""
-    sizes = (ctypes.c_long(size) for size in (height, width, channels_in, channels_out, stride))
+def known(*sizes: int) -> bool:
+    """Whether the kernels know these sizes: those that plusx_convolves in sources/convolution.cpp takes."""
     found = library()
-    return found is not None and bool(found.plusx_convolves(*sizes))
-
-
-@cache
-def known_to_pool(height: int, width: int, channels_in: int, channels_out: int) -> bool:
-    """Whether the kernels can keep the largest of each 2x2 pixels at these sizes."""
-    sizes = (ctypes.c_long(size) for size in (height, width, channels_in, channels_out))
-    found = library()
-    return found is not None and bool(found.plusx_convolves_largest(*sizes))
+    return found is not None and bool(found.plusx_convolves(*map(_long, sizes)))
 
 
 def fits(
     conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | None, pool: nn.Module | None = None
 ) -> TypeGuard[nn.Conv2d]:
-    """Whether the kernels can do this: a plain 3x3 convolution under bfloat16 autocast, and its training norm.
+    """Whether the kernels can do this: a plain convolution under bfloat16 autocast, 3x3 or 1x1, and its training norm.
 
     Between them may stand a max-pool of 2x2 pixels.
     """
@@ -77,12 +69,14 @@ def fits(
     ):
         return False
     batch, channels_in, height, width = x.shape
-    channels, stride = conv.out_channels, conv.stride[0]
+    channels, size, stride = conv.out_channels, conv.kernel_size[0], conv.stride[0]
     by = stride if pool is None else 2 * stride
     return (
-        conv.kernel_size == (3, 3)
+        conv.kernel_size == (size, size)
+        and size in {1, 3}
+        and conv.padding == (size // 2, size // 2)
         and conv.stride == (stride, stride)
-        and conv.padding == conv.dilation == (1, 1)
+        and conv.dilation == (1, 1)
         and conv.padding_mode == "zeros"
         and conv.groups == 1
         and conv.bias is None
@@ -93,8 +87,8 @@ def fits(
         and x.is_contiguous(memory_format=torch.channels_last)
         and ready(norm, x, (batch, channels, height // by, width // by), added)
         and convolves()
-        and known(height, width, channels_in, channels, stride)
-        and (pool is None or (is_of_four(pool) and stride == 1 and known_to_pool(height, width, channels_in, channels)))
+        and (pool is None or is_of_four(pool))
+        and known(size, height, width, channels_in, channels, stride, pool is not None)
     )
 
 
@@ -151,6 +145,7 @@ def _task(norm: NormTask, x: Tensor, weight: Tensor, stride: int, **more: int | 
         width=x.shape[3],
         channels_in=weight.shape[1],
         channels_out=weight.shape[0],
+        size=weight.shape[2],
         stride=stride,
         strides=weight.stride(),
         **more,

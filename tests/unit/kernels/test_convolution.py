@@ -14,7 +14,7 @@ from plusx.kernels.convolution import convolve_and_normalize, fits
 
 pytestmark = CONVOLVING
 BFLOAT16 = torch.bfloat16
-# (batch, channels_in, channels_out, height, width[, stride]): tiles of 3 to 16 pixels, one row, several tiles.
+# (batch, channels_in, channels_out, height, width[, stride[, size]]): tiles of 3 to 16 pixels, one row, several tiles.
 SHAPES = [
     (3, 16, 16, 5, 32),
     (2, 16, 48, 9, 16),
@@ -41,12 +41,17 @@ SHAPES = [
     (5, 64, 32, 1, 1),
     (2, 32, 64, 17, 20),
     (3, 256, 256, 4, 4),
+    (3, 32, 64, 5, 7, 1, 1),
+    (2, 64, 32, 1, 1, 1, 1),
+    (5, 96, 256, 9, 8, 1, 1),
+    (2, 1024, 96, 7, 7, 1, 1),
+    (3, 64, 2048, 3, 3, 1, 1),
 ]
 
 
 def slack(shape):
     """How much further than torch's from the exact result."""
-    by_frequencies = not (shape[1] % 32 or shape[2] % 32 or shape[5:] == (2,))
+    by_frequencies = not (shape[1] % 32 or shape[2] % 32 or shape[5:])
     return 2.3 if by_frequencies else 1.1
 
 
@@ -56,8 +61,9 @@ POOL = nn.MaxPool2d(2, 2)
 POOLED = [(3, 32, 32, 6, 6), (2, 32, 64, 16, 16), (3, 64, 32, 7, 5), (2, 32, 32, 3, 2), (9, 256, 256, 8, 8)]
 
 
-def made(channels_in, channels_out, stride=1):
-    conv, norm = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(channels_out)
+def made(channels_in, channels_out, stride=1, size=3):
+    conv = nn.Conv2d(channels_in, channels_out, size, stride, padding=size // 2, bias=False)
+    norm = nn.BatchNorm2d(channels_out)
     nn.init.uniform_(norm.weight, 0.5, 2)
     nn.init.normal_(norm.bias)
     conv.weight.data = conv.weight.data.to(BFLOAT16).float()  # so that float64 sees the weights that bfloat16 sees
@@ -96,8 +102,9 @@ def by_kernels(conv, norm, x, added, *, activation):
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_no_less_exact_than_torch(shape, layout, adds):
-    batch, channels_in, channels_out, height, width, stride = (*shape, 1)[:6]
-    conv, norm = made(channels_in, channels_out, stride)
+    batch, channels_in, channels_out, height, width = shape[:5]
+    stride, size = (*shape[5:], *(1, 3)[len(shape) - 5 :])
+    conv, norm = made(channels_in, channels_out, stride, size)
     conv = conv.to(memory_format=layout)
     out = (batch, channels_out, height // stride, width // stride)
     x, gradient = random((batch, channels_in, height, width), BFLOAT16), random(out, BFLOAT16)
@@ -111,9 +118,9 @@ def test_no_less_exact_than_torch(shape, layout, adds):
 
 
 @pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize(("channels", "most"), [(16, 1.5), (32, 3.0)])
-def test_with_the_activation_it_is_the_same_step(channels, most, last):
-    conv, norm = made(channels, channels)
+@pytest.mark.parametrize(("channels", "size", "most"), [(16, 3, 1.5), (32, 3, 3.0), (32, 1, 1.5)])
+def test_with_the_activation_it_is_the_same_step(channels, size, most, last):
+    conv, norm = made(channels, channels, 1, size)
     shape = (8, channels, 16, 16)
     x, added, gradient = random(shape, BFLOAT16), random(shape, BFLOAT16), random(shape, BFLOAT16)
 
@@ -183,7 +190,7 @@ def test_what_is_no_number_is_the_largest():
 
 
 OTHER_POOLS = [
-    nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, 2, ceil_mode=True), nn.AvgPool2d(2, 2), nn.MaxPool2d((2, 2), 2)
+    nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, 2, ceil_mode=True), nn.AvgPool2d(2, 2),
 ]  # fmt: skip
 
 
@@ -195,9 +202,10 @@ def test_other_pools_are_torch_s(pool):
         assert not fits(conv, norm, random((2, 32, 8, 8), BFLOAT16), None, pool)
 
 
-def test_the_same_bits_again():
-    conv, norm = made(16, 32)
-    given = (conv, norm, *(random((7, channels, 9, 16), BFLOAT16) for channels in (16, 32, 32)))
+@pytest.mark.parametrize(("channels", "size"), [(16, 3), (32, 3), (32, 1)])
+def test_the_same_bits_again(channels, size):
+    conv, norm = made(channels, 32, 1, size)
+    given = (conv, norm, *(random((7, each, 9, 16), BFLOAT16) for each in (channels, 32, 32)))
     torch.set_num_threads(2)
     first, second = results(by_kernels, *given), results(by_kernels, *given)
     torch.set_num_threads(1)
@@ -222,10 +230,10 @@ def test_only_the_gradients_that_are_wanted():
     assert torch.equal(x.grad, both["x"])
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_gradient_of_x_is_added_to_the_one_beside(stride):
-    conv, norm = made(16, 32, stride)
-    x = random((3, 16, 8, 32), BFLOAT16).requires_grad_()
+@pytest.mark.parametrize(("channels", "stride", "size"), [(16, 1, 3), (16, 2, 3), (32, 1, 3), (32, 1, 1)])
+def test_the_gradient_of_x_is_added_to_the_one_beside(channels, stride, size):
+    conv, norm = made(channels, 32, stride, size)
+    x = random((3, channels, 8, 32), BFLOAT16).requires_grad_()
     with torch.autocast("cpu", BFLOAT16):
         y, same = convolve_and_normalize(conv, norm, x)
     assert torch.equal(same, x)
@@ -255,6 +263,8 @@ UNFIT = {
     "channels first": lambda: (conv_like(), torch.randn(2, 16, 8, 8).to(BFLOAT16)),
     "another width": lambda: (conv_like(), random((2, 16, 8, 9), BFLOAT16)),
     "weights of bfloat16": lambda: (conv_like().to(BFLOAT16), random((2, 16, 8, 8), BFLOAT16)),
+    "of one pixel and many channels": lambda: (nn.Conv2d(2048, 1024, 1, bias=False), random((2, 2048, 3, 3), BFLOAT16)),
+    "of one pixel with a stride": lambda: (nn.Conv2d(32, 32, 1, 2, bias=False), random((2, 32, 8, 8), BFLOAT16)),
     "many channels": lambda: (nn.Conv2d(512, 512, 3, 1, 1, bias=False), random((2, 512, 7, 7), BFLOAT16)),
     "few channels": lambda: (nn.Conv2d(8, 16, 3, padding=1, bias=False), random((2, 8, 8, 8), BFLOAT16)),
 }

@@ -5,7 +5,7 @@
 // convolution is a product of matrices, and back: y = A' [(G g G') * (B' d B)] A, summed over channels. The numbers of
 // a frequency are rounded to bfloat16 once more, which the direct sums do not do.
 #pragma once
-#include "convolution.h"
+#include "direct.h"
 
 constexpr long FREQUENCIES = 16, ROWS = 8, COLUMNS = 32, MOST_CHANNELS = 1024;
 alignas(64) static const bfloat16 NOTHING[MOST_CHANNELS] = {};
