@@ -19,6 +19,7 @@ from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.tasks.task import Task
+from plusx.training import memory
 from plusx.training.compilation import compiled
 from plusx.training.exact_statistics import average_statistics
 from plusx.training.freezing import head_steps
@@ -70,37 +71,38 @@ def train(
     answer = compiled(network) if device.compiled else network
     choosing = recipe.keep == "best" or recipe.early_stopping > 0  # any epoch's weights may be those that stay
     stepping = Stepping(task, recipe, progress, device, seed=batches.seed, answer=answer, teach=teach)
-    while not progress.finished:
-        progress.epoch_ended = False
-        if recipe.not_finite == "rollback" and progress.step_in_epoch == 0:
-            progress.drop_anchor()
-        asked = time.perf_counter()
-        for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
-            progress.waiting += time.perf_counter() - asked
-            rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor, alone=alone_until)
-            rate *= ROLLBACK_FACTOR**progress.rollbacks
-            alone, done = progress.step < alone_until, (progress.step + 1) / all_steps(recipe, steps)
-            went_back = False
-            try:
-                progress.with_random_state(
-                    lambda batch=batch, rate=rate, alone=alone, done=done: stepping(
-                        batch, rate, head_alone=alone, done=done
-                    )
-                )
-            except NotFinite as error:
-                went_back = heed(error, progress)
-            if progress.step_in_epoch == steps or progress.step == recipe.steps:
-                if recipe.exact_statistics and (choosing or progress.in_last_epoch):
-                    average_statistics(progress.scored_network, batches, recipe, progress.epoch, device)
-                progress.end_epoch(rate)
-            progress.seconds += time.perf_counter() - asked
-            if went_back:
-                break
-            yield progress
-            if progress.epoch_ended:
-                _expect_record(progress)
-                break
+    with memory.kept(device.kind):
+        while not progress.finished:
+            progress.epoch_ended = False
+            if recipe.not_finite == "rollback" and progress.step_in_epoch == 0:
+                progress.drop_anchor()
             asked = time.perf_counter()
+            for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
+                progress.waiting += time.perf_counter() - asked
+                rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor, alone=alone_until)
+                rate *= ROLLBACK_FACTOR**progress.rollbacks
+                alone, done = progress.step < alone_until, (progress.step + 1) / all_steps(recipe, steps)
+                went_back = False
+                try:
+                    progress.with_random_state(
+                        lambda batch=batch, rate=rate, alone=alone, done=done: stepping(
+                            batch, rate, head_alone=alone, done=done
+                        )
+                    )
+                except NotFinite as error:
+                    went_back = heed(error, progress)
+                if progress.step_in_epoch == steps or progress.step == recipe.steps:
+                    if recipe.exact_statistics and (choosing or progress.in_last_epoch):
+                        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device)
+                    progress.end_epoch(rate)
+                progress.seconds += time.perf_counter() - asked
+                if went_back:
+                    break
+                yield progress
+                if progress.epoch_ended:
+                    _expect_record(progress)
+                    break
+                asked = time.perf_counter()
 
 
 def _expect_record(progress: Progress) -> None:
