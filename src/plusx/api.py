@@ -103,6 +103,7 @@ class TrainOptions(TypedDict, total=False):
     flip: bool
     alternating_flip: bool
     pad_and_crop: int
+    padding_mode: str
     random_resized_crop: bool
     crop_scale: tuple[float, float]
     cutout: int

@@ -95,6 +95,7 @@ VALUES = {
     "flip": True,
     "alternating_flip": True,
     "pad_and_crop": 3,
+    "padding_mode": "reflect",
     "random_resized_crop": True,
     "crop_scale": (0.5, 0.75),
     "cutout": 5,

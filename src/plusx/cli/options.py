@@ -211,6 +211,9 @@ class AugmentationOptions:
         bool | None, option("Mirror each image in every other epoch, not by chance.", RECIPE)
     ] = None
     pad_and_crop: Annotated[int | None, option("Pixels of padding before a random crop; 0 is off.", DATA)] = None
+    padding_mode: Annotated[
+        str | None, option("What the padding shows: zeros, or the image reflected: reflect.", RECIPE)
+    ] = None
     random_resized_crop: Annotated[bool | None, option("Cut a random part and resize it.", DATA)] = None
     crop_scale: Annotated[
         tuple[float, float] | None,

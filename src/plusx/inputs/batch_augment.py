@@ -16,7 +16,7 @@ Shape letters: B samples, N numbers a sample, C channels, H and W the size found
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ CROP_ATTEMPTS = 10  # two numbers each: area and aspect
 ERASE = ATTEMPTS + 2 * CROP_ATTEMPTS
 DRAWS = ERASE + 1
 
+PADDINGS: dict[str, Literal["constant", "reflect"]] = {"zeros": "constant", "reflect": "reflect"}
+"""What padding shows, by NumPy's names: reflected is the image without its last row or column."""
 POLICIES = ("none", "randaugment", "trivialaugment")
 STRONGEST = 30  # of randaugment's magnitudes
 ERASED_AREA = (0.02, 0.33)  # of the image's; and the logarithm of height over width: torchvision's own bounds
@@ -184,12 +186,12 @@ def harmless_reduction(settings: "ImageInput", height: int, width: int) -> int:
 def shifted_and_flipped(
     settings: "ImageInput", pixels: NDArray[np.uint8], numbers: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Pad with zeros, crop at random, and mirror half of the samples: (B, C, h, w) -> (B, C, h, w)."""
+    """Pad, crop at random, and mirror half of the samples: (B, C, h, w) -> (B, C, h, w)."""
     padding, height, width = settings.pad_and_crop, settings.height, settings.width
     flipped = numbers[:, FLIP] < 0.5 if settings.flip else np.zeros(len(pixels), dtype=bool)
     if padding:
-        padded = np.zeros((*pixels.shape[:2], height + 2 * padding, width + 2 * padding), dtype=np.uint8)
-        padded[..., padding : padding + height, padding : padding + width] = pixels
+        sides = ((0, 0), (0, 0), (padding, padding), (padding, padding))
+        padded = np.pad(pixels, sides, PADDINGS[settings.padding_mode])
         windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
         top, left = (numbers[:, [PAD_TOP, PAD_LEFT]] * (2 * padding + 1)).astype(np.int64).T
         pixels = windows[np.arange(len(pixels)), :, top, left]

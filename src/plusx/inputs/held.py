@@ -12,7 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plusx.inputs.batch_augment import CUT_COLUMN, CUT_ROW, DRAWS, FLIP, PAD_LEFT, PAD_TOP, augment_batch, fitted
+from plusx.inputs.batch_augment import (
+    CUT_COLUMN,
+    CUT_ROW,
+    DRAWS,
+    FLIP,
+    PAD_LEFT,
+    PAD_TOP,
+    PADDINGS,
+    augment_batch,
+    fitted,
+)
 
 if TYPE_CHECKING:
     from plusx.inputs.image import ImageInput
@@ -64,11 +74,11 @@ class AsRead:
 
 
 class Padded:
-    """Images of the final size, channels last, one after the other with zeros between them.
+    """Images of the final size, channels last, one after the other with their padding between them.
 
-    A row's zeros on the right are those on the left of the next row, and an image's below are those above the next, so
-    every shifted crop is a window of the one long array and needs no test for its borders. The mirrored images, if they
-    are held too, follow the others.
+    Every shifted crop is a window of the one long array and needs no test for its borders. Zeros are shared: those on
+    the right of a row are on the left of the next row, and those below an image above the next. The mirrored images, if
+    they are held too, follow the others.
     """
 
     draws: ClassVar[int] = 1 + max(FLIP, PAD_TOP, PAD_LEFT, CUT_ROW, CUT_COLUMN)
@@ -76,13 +86,20 @@ class Padded:
     def __init__(self, settings: "ImageInput", images: Tensor, *, mirrors: bool) -> None:
         self.settings, self.count, self.mirrors = settings, len(images), mirrors
         channels, height, width, pad = settings.channels, settings.height, settings.width, settings.pad_and_crop
-        held, line, block = self.count * (1 + mirrors), (width + pad) * channels, height + pad
-        flat = np.zeros((held * block + pad) * line + pad * channels, np.uint8)
+        shared = settings.padding_mode == "zeros"
+        own, start = (0, pad) if shared else (2 * pad, 0)  # what of the padding is an image's own; where the first is
+        between = pad if shared else 0
+        line, block, held = (width + own + between) * channels, height + own + between, self.count * (1 + mirrors)
+        flat = np.zeros((held * block + start) * line + start * channels, np.uint8)
         body = np.lib.stride_tricks.as_strided(
-            flat[pad * line + pad * channels :], (held, height, width, channels), (block * line, line, channels, 1)
+            flat[start * line + start * channels :],
+            (held, height + own, width + own, channels),
+            (block * line, line, channels, 1),
         )
+        sides = ((0, 0), (own // 2, own // 2), (own // 2, own // 2), (0, 0))
         for first in range(0, self.count, CHUNK):
             part = fitted(settings, images[first : first + CHUNK]).permute(0, 2, 3, 1).numpy()
+            part = np.pad(part, sides, PADDINGS[settings.padding_mode])
             body[first : first + len(part)] = part
             if mirrors:
                 body[self.count + first : self.count + first + len(part)] = part[:, :, ::-1]

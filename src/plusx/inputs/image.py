@@ -65,9 +65,9 @@ class ImageInput:
         views: What of an image the network is shown when it answers: "one", "flip" or "shift"; see VIEWS. Mirror
             images are left out where training has none.
         flip: Mirror left and right, half of the time. This and all below: training only.
-        alternating_flip: With `flip`: half of the images, by chance, are mirrored in the first epoch, the others in
-            the second, and so on (Jordan 2024, arXiv:2404.00498, section 3.6).
-        pad_and_crop: Pixels of zero padding on each side before a random crop (He et al. 2015, section 4.2: 4).
+        alternating_flip: With `flip`: mirror one half in even epochs, the other in odd ones (arXiv:2404.00498, 3.6).
+        pad_and_crop: Pixels of padding on each side before a random crop (He et al. 2015, section 4.2: 4 of zeros).
+        padding_mode: What they show, a key of PADDINGS: "zeros", or the image reflected, "reflect".
         random_resized_crop: Cut a random part and resize it, instead of `fit`.
         crop_scale: Least and largest share of the area in such a part.
         cutout: Side of the square set to the mean pixel, 0 for none.
@@ -90,6 +90,7 @@ class ImageInput:
     flip: bool = False
     alternating_flip: bool = False
     pad_and_crop: int = 0
+    padding_mode: str = "zeros"
     random_resized_crop: bool = False
     crop_scale: tuple[float, float] = (0.08, 1.0)
     cutout: int = 0

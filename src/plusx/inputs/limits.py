@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from plusx.errors import UsageError, look_up
-from plusx.inputs.batch_augment import POLICIES, STRONGEST
+from plusx.inputs.batch_augment import PADDINGS, POLICIES, STRONGEST
 from plusx.inputs.resize import FILTERS
 from plusx.inputs.views import VIEWS
 
@@ -29,6 +29,7 @@ def check_fields(settings: "ImageInput") -> None:
             raise UsageError(f"{name} is {getattr(settings, name)!r}; expected true or false")
     look_up("fit", settings.fit, dict.fromkeys(FITS))
     look_up("interpolation", settings.interpolation, FILTERS)
+    look_up("padding_mode", settings.padding_mode, PADDINGS)
     look_up("policy", settings.policy, dict.fromkeys(POLICIES))
     look_up("way to view images", settings.views, VIEWS)
     if settings.views == "shift" and min(settings.height, settings.width) < 2:

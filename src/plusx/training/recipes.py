@@ -105,8 +105,7 @@ RECIPES: dict[str, Recipe] = {
         keep="last",
         input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
     ),
-    # Zagoruyko and Komodakis 2016, arXiv:1605.07146, section 3; they pad with the mirrored image, here it is zeros. Not
-    # measured yet.
+    # Zagoruyko and Komodakis 2016, arXiv:1605.07146, section 3. Not measured yet.
     "wide": Recipe(
         name="wide",
         model="wrn28-10",
@@ -121,7 +120,7 @@ RECIPES: dict[str, Recipe] = {
         milestones=(0.3, 0.6, 0.8),
         factor=0.2,
         keep="last",
-        input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
+        input={"flip": True, "pad_and_crop": 4, "padding_mode": "reflect", "random_resized_crop": False},
     ),
     # The recipe of torchvision's second ImageNet weights (V. Vryniotis 2021, "How to train state-of-the-art models
     # using TorchVision's latest primitives": ResNet-50 80.86 %). Theirs averages weights every 32 steps: the decay is
@@ -211,7 +210,7 @@ RECIPES: dict[str, Recipe] = {
         growing=0.6,
         exact_statistics=20,
         keep="last",
-        input={"pad_and_crop": 2, "alternating_flip": True, "views": "shift"},
+        input={"pad_and_crop": 2, "padding_mode": "reflect", "alternating_flip": True, "views": "shift"},
         task={"label_smoothing": 0.2},
         architecture={"initial_weights": "dirac", "output_scale": 1 / 9},
     ),

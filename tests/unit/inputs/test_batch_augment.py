@@ -54,6 +54,16 @@ def test_pad_and_crop_shifts_by_up_to_the_padding() -> None:
     assert len(shifts) == 81
 
 
+def test_padding_may_reflect_the_image() -> None:
+    numbers = draws(2)
+    numbers[:, PAD_TOP], numbers[:, PAD_LEFT] = [0.0, 4.5 / 9], [0.9999, 4.5 / 9]
+    before = images(2)
+    answer = changed(pad_and_crop=4, padding_mode="reflect").augment_batch(before, numbers)
+    assert answer[1].equal(before[1])
+    around = torch.nn.functional.pad(before[:1].float(), (4, 4, 4, 4), mode="reflect")
+    assert answer[0].equal(around[0, :, :-8, 8:].to(answer.dtype))
+
+
 def test_cutout_sets_a_square_to_the_mean_pixel() -> None:
     numbers = draws(3)
     numbers[:, CUT_ROW], numbers[:, CUT_COLUMN] = [0.5, 0.0, 0.999], [0.5, 0.0, 0.999]

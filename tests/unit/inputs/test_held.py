@@ -29,6 +29,8 @@ def slow(settings, whole, places, numbers):
         ({"pad_and_crop": 3}, (12, 16)),
         ({"flip": True, "pad_and_crop": 4, "cutout": 5}, (12, 16)),
         ({"flip": True, "pad_and_crop": 20}, (12, 16)),
+        ({"flip": True, "pad_and_crop": 2, "padding_mode": "reflect"}, (12, 16)),
+        ({"pad_and_crop": 15, "padding_mode": "reflect"}, (12, 16)),
         ({"cutout": 12}, (30, 20)),
         ({"fit": "stretch", "pad_and_crop": 2, "flip": True}, (5, 40)),
         ({"crop_fraction": 0.8, "pad_and_crop": 1}, (12, 16)),
