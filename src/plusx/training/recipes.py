@@ -6,6 +6,17 @@ from typing import Any
 
 from plusx.training.recipe import Recipe
 
+CIFAR_PAPERS: dict[str, Any] = {
+    "batch_size": 128, "learning_rate": 0.1, "momentum": 0.9, "decay_norm_and_bias": True, "schedule": "step",
+    "keep": "last",
+}  # fmt: skip
+"""What the papers have in common that train on CIFAR-10."""
+CIFAR_INPUT = {"flip": True, "pad_and_crop": 4, "random_resized_crop": False}
+HE: dict[str, Any] = {
+    "epochs": 182, "steps": 64_000, "nesterov": False, "weight_decay": 1e-4, "milestones": (0.5, 0.75), "factor": 0.1,
+    "warmup_epochs": 1.136, "warmup_rate": 0.01,
+}  # fmt: skip
+"""He et al. 2015 and 2016; the warm-up is 400 steps of 352 an epoch."""
 RSB: dict[str, Any] = {
     "batch_size": 2048, "optimizer": "lamb", "schedule": "cosine", "warmup_epochs": 5, "minimum_learning_rate": 1e-6,
     "cutmix": 1.0,
@@ -67,60 +78,25 @@ RECIPES: dict[str, Recipe] = {
     # 5,000 are those of the networks and of the option `validation`. Not measured yet.
     "paper": Recipe(
         name="paper",
-        epochs=182,
-        steps=64_000,
-        batch_size=128,
-        learning_rate=0.1,
-        momentum=0.9,
-        nesterov=False,
-        weight_decay=1e-4,
-        decay_norm_and_bias=True,
-        schedule="step",
-        milestones=(0.5, 0.75),
-        factor=0.1,
-        warmup_epochs=1.136,  # 400 steps of 352 an epoch
-        warmup_rate=0.01,
+        **CIFAR_PAPERS,
+        **HE,
         warmup_blocks=54,  # ResNet-110's; ResNet-56 has 27
-        keep="last",
-        input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
+        input=CIFAR_INPUT,
     ),
     # He et al. 2016, arXiv:1603.05027, appendix: as above, with 400 steps at the lower rate for every network. Not
     # measured yet.
-    "preact": Recipe(
-        name="preact",
-        model="preresnet110",
-        epochs=182,
-        steps=64_000,
-        batch_size=128,
-        learning_rate=0.1,
-        momentum=0.9,
-        nesterov=False,
-        weight_decay=1e-4,
-        decay_norm_and_bias=True,
-        schedule="step",
-        milestones=(0.5, 0.75),
-        factor=0.1,
-        warmup_epochs=1.136,  # 400 steps of 352 an epoch
-        warmup_rate=0.01,
-        keep="last",
-        input={"flip": True, "pad_and_crop": 4, "random_resized_crop": False},
-    ),
+    "preact": Recipe(name="preact", model="preresnet110", **CIFAR_PAPERS, **HE, input=CIFAR_INPUT),
     # Zagoruyko and Komodakis 2016, arXiv:1605.07146, section 3. Not measured yet.
     "wide": Recipe(
         name="wide",
         model="wrn28-10",
+        **CIFAR_PAPERS,
         epochs=200,
-        batch_size=128,
-        learning_rate=0.1,
-        momentum=0.9,
         nesterov=True,
         weight_decay=5e-4,
-        decay_norm_and_bias=True,
-        schedule="step",
         milestones=(0.3, 0.6, 0.8),
         factor=0.2,
-        keep="last",
-        input={"flip": True, "pad_and_crop": 4, "padding_mode": "reflect", "random_resized_crop": False},
+        input={**CIFAR_INPUT, "padding_mode": "reflect"},
     ),
     # The recipe of torchvision's second ImageNet weights (V. Vryniotis 2021, "How to train state-of-the-art models
     # using TorchVision's latest primitives": ResNet-50 80.86 %). Theirs averages weights every 32 steps: the decay is
