@@ -88,6 +88,7 @@ class TrainOptions(TypedDict, total=False):
     head_epochs: float
     rate_decay: float
     frozen_norms: bool
+    frozen_scales: bool
     image_size: int
     height: int
     width: int

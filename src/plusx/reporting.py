@@ -167,6 +167,8 @@ def _frozen(plan: Plan, network: nn.Module, steps: int) -> list[tuple[str, str]]
         said.append(f"all but the head for the first {'epoch' if alone == 1 else f'{alone:.3g} epochs'}")
     if recipe.frozen_norms:
         said.append("the norms' statistics")
+    if recipe.frozen_scales:
+        said.append("the norms' scales")
     rates = [("rates", f"each part towards the image {recipe.rate_decay:g} times the one after it")]
     return [*([("frozen", "; ".join(said))] if said else []), *(rates if recipe.rate_decay < 1 else [])]
 

@@ -48,6 +48,7 @@ PARTS = {
     "head_epochs": st.floats(0, 10),
     "rate_decay": st.floats(0.01, 1),
     "frozen_norms": st.booleans(),
+    "frozen_scales": st.booleans(),
     "monitor": st.sampled_from([*MONITORS]),
     "height": st.integers(33, 512),
     "width": st.integers(33, 512),

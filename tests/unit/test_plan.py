@@ -80,6 +80,7 @@ VALUES = {
     "head_epochs": 1.5,
     "rate_decay": 0.7,
     "frozen_norms": True,
+    "frozen_scales": True,
     "image_size": 96,
     "height": 72,
     "width": 80,

@@ -67,6 +67,7 @@ def test_a_split_that_the_source_calls_val_is_told_once(data):
         ({"head_epochs": 5, "epochs": 4}, "all but the head for the first 2 epochs", None),
         ({"head_epochs": 0.1}, None, None),
         ({"frozen_norms": True}, "the norms' statistics", None),
+        ({"frozen_scales": True}, "the norms' scales", None),
         ({"rate_decay": 0.5}, None, "each part towards the image 0.5 times the one after it"),
     ],
 )

@@ -191,6 +191,7 @@ class RecipeOptions:
     frozen_norms: Annotated[
         bool | None, option("Whether batch norms keep the statistics that the weights came with.")
     ] = None
+    frozen_scales: Annotated[bool | None, option("Whether what norms multiply channels by stays as it is.")] = None
     label_smoothing: Annotated[float | None, option("Share of the target spread over all classes: 0 to below 1.")] = (
         None
     )

@@ -58,7 +58,7 @@ class Freezing:
 
     Args:
         network: The network; what `recipe.freeze` names gets no gradients from now on.
-        recipe: Its `freeze`, `head_epochs` and `frozen_norms` decide.
+        recipe: Its `freeze`, `head_epochs`, `frozen_norms` and `frozen_scales` decide.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
@@ -66,6 +66,8 @@ class Freezing:
         count = frozen_parts(recipe.freeze, len(parts) - 2) if len(parts) > 1 else 0
         for parameter in (one for part in parts[:count] for module in part for one in module.parameters()):
             parameter.requires_grad = False
+        for norm in (one for one in network.modules() if recipe.frozen_scales and isinstance(one, layers.Norm)):
+            norm.weight.requires_grad = False
         backbone = [module for part in parts[:-1] for module in part]
         self._waiting = [one for module in backbone for one in module.parameters() if one.requires_grad]
         frozen = _within(module for part in parts[:count] for module in part)

@@ -116,6 +116,8 @@ class Recipe:
             towards the image, the stem last (Howard and Ruder 2018, arXiv:1801.06146, section 3.2).
         frozen_norms: Whether batch norms keep the running statistics that the weights came with, and normalize by them
             in training too; their weights and biases are trained.
+        frozen_scales: Whether what norms multiply each channel by stays as it is, and only what they add is trained
+            (Jordan 2024, arXiv:2404.00498, section 3): weight decay would make it smaller.
         freeze: What stays as it is for the whole run: "none", "stem", a number (the stem and so many stages, "2"), or
             "backbone".
         from_data: Fields for which the data's own defaults (defaults.py) stand, rather than the values here.
@@ -163,6 +165,7 @@ class Recipe:
     head_epochs: float = 0.0
     rate_decay: float = 1.0
     frozen_norms: bool = False
+    frozen_scales: bool = False
     freeze: str = "none"
     from_data: tuple[str, ...] = ()
     model: str = ""

@@ -179,6 +179,7 @@ RECIPES: dict[str, Recipe] = {
         schedule="one_cycle",
         warmup_epochs=2.3,
         bias_rate=64.0,
+        frozen_scales=True,
         lookahead_steps=20,
         lookahead_share=0.25,
         lookahead_grows=True,

@@ -150,6 +150,15 @@ def test_frozen_norms_keep_their_statistics_and_learn_their_weights():
             assert not torch.equal(one.weight, other.weight), name
 
 
+def test_frozen_scales_stay_while_the_norms_learn_what_they_add():
+    before, progress = trained(Recipe(epochs=2, frozen_scales=True, learning_rate=0.05, decay_norm_and_bias=True))
+    for (name, one), other in zip(progress.network.named_modules(), before.modules(), strict=True):
+        if isinstance(one, nn.BatchNorm2d):
+            assert torch.equal(one.weight, other.weight), name
+            assert not torch.equal(one.bias, other.bias), name
+            assert not torch.equal(one.running_mean, other.running_mean), name
+
+
 def test_norms_that_are_not_frozen_follow_the_batches():
     before, progress = trained(Recipe(epochs=1))
     norm, other = (network.backbone.stem.norm for network in (progress.network, before))
