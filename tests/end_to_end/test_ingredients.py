@@ -20,7 +20,8 @@ from plusx.request import request
 SMALL = {"model": "resnet20", "batch_size": 16, "threads": 1, "image_size": 16}
 ALL: dict[str, Any] = {
     **SMALL, "validation": 0.0, "epochs": 4, "steps": 10, "optimizer": "lamb", "learning_rate": 0.01, "mixup": 0.4,
-    "cutmix": 1.0, "repeats": 2, "first_size": 0.5, "growing": 0.6, "exact_statistics": 2, "bias_rate": 8.0, "frozen_scales": True,
+    "cutmix": 1.0, "repeats": 2, "first_size": 0.5, "growing": 0.6, "exact_statistics": 2, "bias_rate": 8.0,
+    "frozen_scales": True,
     "lookahead_steps": 3, "average_decay": 0.9, "not_finite": "rollback", "loss": "binary_cross_entropy",
     "binary_threshold": 0.2, "flip": True, "alternating_flip": True, "erase": 0.3, "policy": "randaugment",
     "policy_magnitude": 5, "views": "shift", "stochastic_depth": 0.2,

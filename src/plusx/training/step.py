@@ -30,7 +30,8 @@ MOST_SKIPPED_IN_ROW = 10
 MOST_SKIPPED_SHARE = 0.05  # of all steps so far, once there are more than those
 MOST_ROLLBACKS = 5
 ROLLBACK_FACTOR = 0.5  # of the learning rate, each time
-NO_MEMORY = ("can't allocate memory", "out of memory")  # what torch says of it without a class for it
+# What torch says of it without a class for it; last what oneDNN says where there is no room for its code.
+NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")
 
 
 class Diverged(PlusxError):

@@ -156,6 +156,7 @@ def test_what_says_that_memory_lacks():
     assert lacks_memory(torch.OutOfMemoryError("any words"))
     assert lacks_memory(RuntimeError(CPU_WORDS))
     assert lacks_memory(RuntimeError("CUDA error: out of memory"))
+    assert lacks_memory(RuntimeError("could not create a primitive"))
     assert not lacks_memory(RuntimeError("expected scalar type"))
 
 
