@@ -16,11 +16,11 @@ def library() -> ctypes.CDLL | None:
 
 
 def describe() -> str:
-    """Say in words what computes norms and small convolutions in training on the CPU."""
+    """Say in words what computes norms and convolutions in training on the CPU."""
     loaded, reason = _loaded()
     if not loaded:
         return f"torch's operators ({reason})"
-    return "fused norms and 3x3 convolutions" if convolves() else "fused norms"
+    return "fused norms and convolutions" if convolves() else "fused norms"
 
 
 @cache

@@ -142,7 +142,7 @@ def missing():
 @NEEDED
 def test_the_kernels_are_in_use(monkeypatch):
     library.forget()
-    for tiles, said in ((False, "fused norms and 3x3 convolutions"), (True, "fused norms")):
+    for tiles, said in ((False, "fused norms and convolutions"), (True, "fused norms")):
         monkeypatch.setattr(library, "capabilities", lambda tiles=tiles: {"amx_bf16": tiles})
         library.convolves.cache_clear()
         assert describe() == said
