@@ -177,7 +177,6 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=1.3e-3,
         decay_norm_and_bias=True,
         schedule="one_cycle",
-        warmup_epochs=2.3,
         bias_rate=64.0,
         frozen_scales=True,
         lookahead_steps=20,
