@@ -105,6 +105,8 @@ COMPARISONS: dict[str, Callable[[Found], Iterator[tuple[str, str]]]] = {
     "time_to_accuracy": training_lines.time_to_accuracy,
     "peak_memory": training_lines.peak_memory,
     "paper": training_lines.paper,
+    "ranks": training_lines.ranks,
+    "torture": training_lines.torture,
 }
 
 

@@ -73,6 +73,39 @@ def peak_memory(found: Found) -> Iterator[Line]:
         )
 
 
+def ranks(found: Found) -> Iterator[Line]:
+    """Whether several processes count and train as one does."""
+    counts = found["counts"]
+    alike = sum(one["right"] == counts["1"]["right"] and one["same_bytes"] for one in counts.values())
+    yield (
+        f"{found['samples']} test samples on {', '.join(counts)} processes: the same predictions, byte for byte",
+        f"{alike} of {len(counts)}",
+    )
+    for name, each in found["training"].items():
+        if isinstance(each, dict) and "2" in each:
+            what = {"no norm": "without norms", "synchronized": "`--sync-batch-norm`"}.get(name, name)
+            yield (
+                f"weights after training on 2 processes, {what}: largest difference from those of one",
+                f"{each['2']['largest_relative_difference']:.0e}",
+            )
+
+
+def torture(found: Found) -> Iterator[Line]:
+    """What was done to runs, and what became of it."""
+    if kills := found.get("kills"):
+        yield (
+            f"SIGKILLs in {found['minutes']:g} minutes, inside a save: all resumed to the same weights",
+            f"{kills['kills']}, {kills['kills inside a save, all']}",
+        )
+    for name, each in found.items():
+        if name.startswith("matrix"):
+            yield f"{name}: cells killed and resumed to the same weights", f"{each['passed']} of {each['cells']}"
+    if each := found.get("corruptions"):
+        yield "damaged states detected", f"{each['detected']:,} of {each['detected'] + each['undetected']:,}"
+    if each := found.get("system calls failed"):
+        yield "failing system calls of a save, borne or said", f"{each['run']} of {each['found']}"
+
+
 def paper(found: Found) -> Iterator[Line]:
     """The paper's run, or how far it is."""
     what = f"resnet20, the paper's {found['steps']:,} steps, CIFAR-10 test error (published {found['published']} %)"
