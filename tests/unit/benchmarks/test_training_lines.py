@@ -86,3 +86,20 @@ def test_memory_and_the_papers_run_have_lines(benchmark):
     assert [much for _, much in lines.paper(partial)] == ["partial: 50.00 % after 100 steps"]
     assert [much for _, much in lines.paper({**partial, "complete": True, "error": 8.6})] == ["8.60 %"]
     assert list(lines.paper({**partial, "curve": []})) == []
+
+
+def test_ranks_and_torture_have_lines(benchmark):
+    lines = benchmark("training_lines")
+    same, other = {"right": 11, "same_bytes": True}, {"right": 11, "same_bytes": False}
+    training = {"no norm": {"2": {"largest_relative_difference": 4.7e-7}}, "rounding": 1e-7}
+    found = {"samples": 101, "counts": {"1": same, "2": same, "3": other}, "training": training}
+    assert [much for _, much in lines.ranks(found)] == ["2 of 3", "5e-07"]
+    hour = {
+        "minutes": 60,
+        "kills": {"kills": 312, "kills inside a save, all": 71},
+        "matrix, eager": {"passed": 296, "cells": 296},
+        "corruptions": {"detected": 1999, "undetected": 1},
+        "system calls failed": {"run": 143, "found": 144},
+    }
+    assert [much for _, much in lines.torture(hour)] == ["312, 71", "296 of 296", "1,999 of 2,000", "143 of 144"]
+    assert list(lines.torture({"minutes": 4})) == []
