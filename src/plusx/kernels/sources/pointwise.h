@@ -40,6 +40,10 @@ INLINE void multiply_pixels(const bfloat16* x, long from, const bfloat16* column
         sum[p][1] = start ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + p * COLUMNS + 16);
     }
     for (long pair = 0; pair < count; pair++, x += 2, columns += 2 * COLUMNS) {
+        if (pair % 16 == 0) {
+#pragma GCC unroll 8
+            for (int p = 0; p < PIXELS; p++) _mm_prefetch((const char*)(x + (p + PIXELS) * from), _MM_HINT_T0);
+        }
         const __m512bh a = pairs(columns), b = pairs(columns + 32);
 #pragma GCC unroll 8
         for (int p = 0; p < PIXELS; p++) {
