@@ -124,10 +124,14 @@ NAMED: tuple[Architecture, ...] = (
         transition="conv_pool", pooling="max", published="6 % error, CIFAR-10",
     ),
     # After the author's network of 64 and 256 channels, with a way around the second convolution of each stage, patches
-    # of 3x3 instead of 2x2, relu for gelu, and the pool behind norm and activation.
+    # of 3x3 instead of 2x2, and relu for gelu; and the same half as wide, for gray images.
     Architecture(
         "resnet8", f"after {JORDAN}, section 3", "whitening", "single", (0, 1, 1, 1), (32, 64, 256, 256), "projection",
         image_size=32, transition="conv_pool_norm", pooling="max",
+    ),
+    Architecture(
+        "resnet8-half", f"after {JORDAN}, section 3", "whitening", "single", (0, 1, 1, 1), (32, 32, 128, 128),
+        "projection", channels_in=1, image_size=28, transition="conv_pool_norm", pooling="max",
     ),
     Architecture(
         "mnist_resnet", TUTORIAL, "tutorial", "tutorial", (1, 1, 1, 0), (20, 40, 80, 160), "projection", channels_in=1,
