@@ -33,8 +33,9 @@ seresnet18 seresnet34 seresnet50 seresnet101 seresnet152 seresnext50-32x4d seres
 ecaresnet18 ecaresnet34 ecaresnet50 ecaresnet101 ecaresnet152 ecaresnet50d
 densenet121 densenet169 densenet201 densenet161 densenet264
 densenet40-12 densenet100-12 densenet100-24 densenetbc100-12 densenetbc250-24 densenetbc190-40
-resnet9 resnet8 mnist_resnet
+resnet9 resnet8 resnet8-half mnist_resnet
 """
+OTHERWISE_NAMED = ("resnet9", "resnet8", "resnet8-half", "mnist_resnet")
 
 
 def test_the_whole_family_is_there_and_no_name_stands_twice():
@@ -55,8 +56,8 @@ def test_its_name_says_its_depth(name):
     """The layers with weights, as the papers count them: stem, blocks' branches, dense transitions, head."""
     architecture = ARCHITECTURES[name]
     found = re.match(r"[a-z]+?(\d+)", name)
-    if found is None or name in ("resnet8", "resnet9", "mnist_resnet"):
-        assert name in ("resnet8", "resnet9", "mnist_resnet")
+    if found is None or name in OTHERWISE_NAMED:
+        assert name in OTHERWISE_NAMED
         return
     each = {"basic": 2, "bottleneck": 3, "preactivation_basic": 2, "preactivation_bottleneck": 3, "dense_basic": 1,
             "dense_bottleneck": 2}[architecture.block]  # fmt: skip
