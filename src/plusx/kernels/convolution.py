@@ -11,14 +11,24 @@ Shape letters: B batch, C channels, H height, W width.
 
 import ctypes
 from functools import cache
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from plusx.kernels.library import convolves, library
-from plusx.kernels.norm import LANES, NormTask, at, called, moving, ready
+from plusx.kernels.norm import (
+    Kept,
+    NormTask,
+    Settings,
+    at,
+    backward_task,
+    called,
+    counted,
+    forward_task,
+    ready,
+)
 from plusx.kernels.pooling import is_of_four
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
@@ -118,21 +128,8 @@ def convolve_and_normalize(
     Returns:
         (B, C, H/stride, W/stride), or half of that if pooled, bfloat16; and x.
     """
-    options = Options(*moving(norm), norm.eps, activation, add_last, conv.stride[0], pooled)
-    return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, options)
-
-
-class Options(NamedTuple):
-    """What is not differentiated."""
-
-    running_mean: Tensor | None
-    running_variance: Tensor | None
-    momentum: float
-    epsilon: float
-    activation: bool
-    add_last: bool
-    stride: int
-    pooled: bool
+    settings = counted(norm, activation=activation, add_last=add_last)
+    return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, settings, conv.stride[0], pooled)
 
 
 def _task(norm: NormTask, x: Tensor, weight: Tensor, stride: int, **more: int | None) -> ConvolutionTask:
@@ -163,41 +160,19 @@ class _Convolution(torch.autograd.Function):
         conv_weight: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        options: Options,
+        settings: Settings,
+        stride: int,
+        pooled: bool,
     ) -> tuple[Tensor, Tensor]:
-        channels, batch, stride = len(conv_weight), x.shape[0], options.stride
-        by = 2 if options.pooled else stride
-        height, width = x.shape[2] // by, x.shape[3] // by
+        by = 2 if pooled else stride
+        shape = (x.shape[0], len(conv_weight), x.shape[2] // by, x.shape[3] // by)
         added = None if added is None else added.contiguous(memory_format=torch.channels_last)
-        shape, last = (batch, channels, height, width), torch.channels_last
-        z = torch.empty(shape, dtype=x.dtype, memory_format=last)
-        y, statistics = torch.empty_like(z), torch.empty((2, channels))
-        places = torch.empty_like(z, dtype=torch.uint8) if options.pooled else None
-        rows, signs = batch * height * width, None
-        if added is not None and options.activation and not options.add_last:
-            signs = torch.empty((rows, channels // LANES), dtype=torch.int16)
-        norm = NormTask(
-            x=at(z),
-            added=at(added),
-            y=at(y),
-            signs=at(signs),
-            weight=at(weight),
-            bias=at(bias),
-            mean=statistics.data_ptr(),
-            inverse=statistics.data_ptr() + 4 * channels,
-            running_mean=at(options.running_mean),
-            running_variance=at(options.running_variance),
-            rows=rows,
-            channels=channels,
-            threads=torch.get_num_threads(),
-            epsilon=options.epsilon,
-            momentum=options.momentum,
-            activation=options.activation,
-            order=options.add_last,
-        )
+        z = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        places = torch.empty_like(z, dtype=torch.uint8) if pooled else None
+        norm, y, kept = forward_task(z, added, weight, bias, settings)
         called("plusx_convolution_forward", _task(norm, x, conv_weight, stride, places=at(places)))
-        ctx.save_for_backward(x, conv_weight, z, weight, bias, statistics, signs, places)
-        ctx.options = options
+        ctx.save_for_backward(x, conv_weight, places, *kept)
+        ctx.activation, ctx.stride = settings.activation, stride
         ctx.set_materialize_grads(False)
         return y, x
 
@@ -209,40 +184,16 @@ class _Convolution(torch.autograd.Function):
         beside: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         if gradient is None:
-            return beside, None, None, None, None, None
-        x, conv_weight, z, weight, bias, statistics, signs, places = ctx.saved_tensors
+            return beside, *[None] * 7
+        x, conv_weight, places, *rest = ctx.saved_tensors
         needs = ctx.needs_input_grad
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         beside = None if beside is None else beside.contiguous(memory_format=torch.channels_last)
         x_gradient = torch.empty_like(x) if needs[0] else None
         conv_weight_gradient = torch.empty_like(conv_weight) if needs[2] else None
-        around = torch.empty_like(z) if signs is not None else None
-        parameters = torch.empty_like(statistics)
-        channels = len(conv_weight)
-        norm = NormTask(
-            x=at(z),
-            gradient=at(gradient),
-            added_gradient=at(around),
-            signs=at(signs),
-            weight=at(weight),
-            bias=at(bias),
-            mean=statistics.data_ptr(),
-            inverse=statistics.data_ptr() + 4 * channels,
-            weight_gradient=parameters.data_ptr(),
-            bias_gradient=parameters.data_ptr() + 4 * channels,
-            rows=z.numel() // channels,
-            channels=channels,
-            threads=torch.get_num_threads(),
-            activation=ctx.options.activation,
-        )
+        norm, around, parameters = backward_task(Kept(*rest), gradient, activation=ctx.activation)
         more = {"beside": at(beside), "x_gradient": at(x_gradient), "weight_gradient": at(conv_weight_gradient)}
-        task = _task(norm, x, conv_weight, ctx.options.stride, places=at(places), **more)
+        task = _task(norm, x, conv_weight, ctx.stride, places=at(places), **more)
         called("plusx_convolution_backward", task)
-        return (
-            x_gradient,
-            (gradient if around is None else around) if needs[1] else None,
-            conv_weight_gradient,
-            parameters[0] if needs[3] else None,
-            parameters[1] if needs[4] else None,
-            None,
-        )
+        of_weight, of_bias = (parameters[i] if needs[3 + i] else None for i in range(2))
+        return x_gradient, around if needs[1] else None, conv_weight_gradient, of_weight, of_bias, None, None, None

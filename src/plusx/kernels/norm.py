@@ -9,7 +9,7 @@ Shape letters: B batch, C channels, H height, W width.
 import ctypes
 import math
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -94,14 +94,101 @@ def ready(norm: nn.Module, x: Tensor, shape: Sequence[int], added: Tensor | None
     )
 
 
-def moving(norm: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor | None, float]:
-    """Count a batch, as torch does, and return the running statistics to be moved and by which part."""
+class Settings(NamedTuple):
+    """What of a norm and what follows it is not differentiated."""
+
+    running_mean: Tensor | None
+    running_variance: Tensor | None
+    momentum: float
+    epsilon: float
+    activation: bool
+    add_last: bool
+
+
+def counted(norm: nn.BatchNorm2d, *, activation: bool, add_last: bool) -> Settings:
+    """Count a batch, as torch does, and return how the norm is to be computed and its running statistics moved."""
     momentum = norm.momentum
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if momentum is None:
             momentum = 1.0 / float(norm.num_batches_tracked)
-    return norm.running_mean, norm.running_var, momentum or 0.0
+    return Settings(norm.running_mean, norm.running_var, momentum or 0.0, norm.eps, activation, add_last)
+
+
+class Kept(NamedTuple):
+    """What the gradients need of a norm: its input, its own numbers, those of the batch, which sums passed the ReLU."""
+
+    x: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    statistics: Tensor
+    signs: Tensor | None
+
+
+def forward_task(
+    x: Tensor, added: Tensor | None, weight: Tensor | None, bias: Tensor | None, settings: Settings
+) -> tuple[NormTask, Tensor, Kept]:
+    """Return what the kernels are to do with x (B, C, H, W), where the result will be, and what is to be kept."""
+    channels = x.shape[1]
+    rows = x.numel() // channels
+    y, statistics = torch.empty_like(x), x.new_empty((2, channels), dtype=torch.float32)
+    signs = None
+    if added is not None and settings.activation and not settings.add_last:
+        signs = x.new_empty((rows, -(-channels // LANES)), dtype=torch.int16)
+    task = NormTask(
+        x=at(x),
+        added=at(added),
+        y=at(y),
+        signs=at(signs),
+        weight=at(weight),
+        bias=at(bias),
+        mean=statistics.data_ptr(),
+        inverse=statistics.data_ptr() + 4 * channels,
+        running_mean=at(settings.running_mean),
+        running_variance=at(settings.running_variance),
+        rows=rows,
+        channels=channels,
+        unit=max(1, UNIT_BYTES // (x.element_size() * channels)),
+        threads=torch.get_num_threads(),
+        epsilon=settings.epsilon,
+        momentum=settings.momentum,
+        is_float=DTYPES[x.dtype],
+        activation=settings.activation,
+        order=settings.add_last,
+    )
+    return task, y, Kept(x, weight, bias, statistics, signs)
+
+
+def backward_task(kept: Kept, gradient: Tensor, *, activation: bool) -> tuple[NormTask, Tensor, Tensor]:
+    """Return the same for the gradients.
+
+    Returns:
+        The task; the gradient of what was added, (B, C, H, W), which is the one that came in where nothing changes it;
+        those of weight and bias, (2, C).
+    """
+    x, weight, bias, statistics, signs = kept
+    channels = x.shape[1]
+    around = gradient if signs is None else torch.empty_like(x)
+    parameters = torch.empty_like(statistics)
+    task = NormTask(
+        x=at(x),
+        gradient=at(gradient),
+        added_gradient=None if signs is None else at(around),
+        signs=at(signs),
+        weight=at(weight),
+        bias=at(bias),
+        mean=statistics.data_ptr(),
+        inverse=statistics.data_ptr() + 4 * channels,
+        weight_gradient=parameters.data_ptr(),
+        bias_gradient=parameters.data_ptr() + 4 * channels,
+        rows=x.numel() // channels,
+        channels=channels,
+        unit=max(1, UNIT_BYTES // (x.element_size() * channels)),
+        threads=torch.get_num_threads(),
+        is_float=DTYPES[x.dtype],
+        activation=activation,
+    )
+    return task, around, parameters
 
 
 def normalize(
@@ -119,10 +206,8 @@ def normalize(
     Returns:
         (B, C, H, W), of x's precision.
     """
-    mean, variance, momentum = moving(norm)
-    return _Normalization.apply(
-        x, added, norm.weight, norm.bias, (mean, variance), norm.eps, momentum, activation, add_last
-    )
+    settings = counted(norm, activation=activation, add_last=add_last)
+    return _Normalization.apply(x, added, norm.weight, norm.bias, settings)
 
 
 class _Normalization(torch.autograd.Function):
@@ -135,43 +220,13 @@ class _Normalization(torch.autograd.Function):
         added: Tensor | None,
         weight: Tensor | None,
         bias: Tensor | None,
-        running: tuple[Tensor | None, Tensor | None],
-        epsilon: float,
-        momentum: float,
-        activation: bool,
-        add_last: bool,
+        settings: Settings,
     ) -> Tensor:
-        channels = x.shape[1]
-        rows = x.numel() // channels
         added = None if added is None else added.contiguous(memory_format=torch.channels_last)
-        y, statistics = torch.empty_like(x), x.new_empty((2, channels), dtype=torch.float32)
-        signs = None
-        if added is not None and activation and not add_last:
-            signs = x.new_empty((rows, -(-channels // LANES)), dtype=torch.int16)
-        task = NormTask(
-            x=at(x),
-            added=at(added),
-            y=at(y),
-            signs=at(signs),
-            weight=at(weight),
-            bias=at(bias),
-            mean=statistics.data_ptr(),
-            inverse=statistics.data_ptr() + 4 * channels,
-            running_mean=at(running[0]),
-            running_variance=at(running[1]),
-            rows=rows,
-            channels=channels,
-            unit=max(1, UNIT_BYTES // (x.element_size() * channels)),
-            threads=torch.get_num_threads(),
-            epsilon=epsilon,
-            momentum=momentum,
-            is_float=DTYPES[x.dtype],
-            activation=activation,
-            order=add_last,
-        )
+        task, y, kept = forward_task(x, added, weight, bias, settings)
         called("plusx_norm_forward", task)
-        ctx.save_for_backward(x, weight, bias, statistics, signs)
-        ctx.task = task
+        ctx.save_for_backward(*kept)
+        ctx.activation = settings.activation
         return y
 
     @staticmethod
@@ -180,34 +235,11 @@ class _Normalization(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         gradient: Tensor,
     ) -> tuple[Tensor | None, ...]:
-        x, weight, bias, statistics, signs = ctx.saved_tensors
-        forward: NormTask = ctx.task
+        kept, needs = Kept(*ctx.saved_tensors), ctx.needs_input_grad
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        x_gradient = torch.empty_like(x)
-        added_gradient = torch.empty_like(x) if signs is not None else None
-        parameters = statistics.new_empty(statistics.shape)
-        task = NormTask(
-            x=at(x),
-            gradient=at(gradient),
-            x_gradient=at(x_gradient),
-            added_gradient=at(added_gradient),
-            signs=at(signs),
-            weight=at(weight),
-            bias=at(bias),
-            mean=statistics.data_ptr(),
-            inverse=statistics.data_ptr() + 4 * forward.channels,
-            weight_gradient=parameters.data_ptr(),
-            bias_gradient=parameters.data_ptr() + 4 * forward.channels,
-            rows=forward.rows,
-            channels=forward.channels,
-            unit=forward.unit,
-            threads=torch.get_num_threads(),
-            is_float=forward.is_float,
-            activation=forward.activation,
-        )
+        task, around, parameters = backward_task(kept, gradient, activation=ctx.activation)
+        x_gradient = torch.empty_like(kept.x)
+        task.x_gradient = at(x_gradient)
         called("plusx_norm_backward", task)
-        needs = ctx.needs_input_grad
-        around = (added_gradient if added_gradient is not None else gradient) if needs[1] else None
-        of_weight = parameters[0] if needs[2] else None
-        of_bias = parameters[1] if needs[3] else None
-        return x_gradient, around, of_weight, of_bias, None, None, None, None, None
+        of_weight, of_bias = (parameters[i] if needs[2 + i] else None for i in range(2))
+        return x_gradient, around if needs[1] else None, of_weight, of_bias, None
