@@ -36,12 +36,13 @@ def time_to_accuracy(found: Found) -> Iterator[Line]:
         score = f"{row['mean']:.2f} % (SD {row['deviation']:.2f}, {seeds(row['runs'])})"
         yield (
             f"{row['target']:g} %: `{found['command']} --epochs {row['epochs']}`",
-            f"{met}{score} in {row['seconds']:.0f} s, compiling included{warm}",
+            f"{met}{score} in {row['seconds']:.0f} s from the command to the last weights, kernels compiled anew{warm}",
         )
     for row in found["plain"]["extrapolated"]:
         took = row["source"]
         if row["seconds"]:
-            took = f"{duration(row['seconds'])}, extrapolated from {1e3 * found['plain']['step_seconds']:.0f} ms a step"
+            steps = f"{row['steps']:,} steps of {1e3 * found['plain']['step_seconds']:.0f} ms"
+            took = f"{duration(row['seconds'])}, extrapolated: {steps}"
         yield f"{row['target']:g} %, {found['data']}: plain script, float32", took
     runs = found["plain"]["runs"]
     if runs:
@@ -85,25 +86,32 @@ def ranks(found: Found) -> Iterator[Line]:
         if isinstance(each, dict) and "2" in each:
             what = {"no norm": "without norms", "synchronized": "`--sync-batch-norm`"}.get(name, name)
             yield (
-                f"weights after training on 2 processes, {what}: largest difference from those of one",
+                f"weights after training on 2 processes, {what}: largest relative difference from those of one",
                 f"{each['2']['largest_relative_difference']:.0e}",
             )
 
 
 def torture(found: Found) -> Iterator[Line]:
     """What was done to runs, and what became of it."""
+    if found["wrong"]:
+        yield "runs that were killed, starved and damaged", f"FAILED: {len(found['wrong'])} findings"
+        return
     if kills := found.get("kills"):
         yield (
-            f"SIGKILLs in {found['minutes']:g} minutes, inside a save: all resumed to the same weights",
-            f"{kills['kills']}, {kills['kills inside a save, all']}",
+            f"SIGKILLs in {found['minutes']:g} minutes, all resumed to the weights of the unbroken run",
+            f"{kills['kills']}, {kills['kills inside a save, all']} of them inside a save",
         )
     for name, each in found.items():
         if name.startswith("matrix"):
-            yield f"{name}: cells killed and resumed to the same weights", f"{each['passed']} of {each['cells']}"
+            kind = name.removeprefix("matrix, ")
+            yield (
+                f"ingredient x precision x workers x place, {kind}: killed and resumed to the same weights",
+                f"{each['passed']} of {each['cells']}",
+            )
     if each := found.get("corruptions"):
-        yield "damaged states detected", f"{each['detected']:,} of {each['detected'] + each['undetected']:,}"
+        yield "damaged states that were noticed", f"{each['detected']:,} of {each['detected'] + each['undetected']:,}"
     if each := found.get("system calls failed"):
-        yield "failing system calls of a save, borne or said", f"{each['run']} of {each['found']}"
+        yield "system calls of a save that failed, all borne or said", f"{each['run']} of {each['found']}"
 
 
 def paper(found: Found) -> Iterator[Line]:

@@ -49,8 +49,8 @@ class Run:
         seed: Seed of the splits, the weights, the order and the augmentation.
         data_root: Where named data sets are looked for first.
         download: Whether a named data set may be downloaded.
-        validation: Share of the samples that validates, where the source names no such split; with 0 all are trained
-            on, and the last weights are kept.
+        validation: Share of the samples that validates, where the source names no such split; with 0 none is held
+            back from training for that, and the last weights are kept.
         test: Share of the samples that is held out for the final score, where the source names no such split.
         strict: Whether a file that cannot be read is an error.
         limit_samples: At most so many samples of each split; 0 takes all.

@@ -14,6 +14,7 @@ from plusx.device import Device
 from plusx.evaluation.complexity import complexity
 from plusx.evaluation.evaluate import Evaluation
 from plusx.events import Section
+from plusx.inputs.views import VIEWS
 from plusx.plan import Plan
 from plusx.result import Result
 from plusx.run_folder import typed
@@ -23,6 +24,7 @@ from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
 
 PACKAGES = ("plusx", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
+MIXTURES = ("mixup", "cutmix")
 AUGMENTATIONS = {
     "flip": "mirrored left to right",
     "pad_and_crop": "padded and cropped",
@@ -76,6 +78,8 @@ def first_screen(
     cost = complexity(network, (look.channels, look.height, look.width))
     augmentation = [words for name, words in AUGMENTATIONS.items() if getattr(look, name)]
     augmentation += [look.policy] if look.policy != "none" else []
+    augmentation += [name for name in MIXTURES if getattr(recipe, name)]
+    views = [("views", f"each answer is averaged over {VIEWS[look.views]}")] if look.views != "one" else []
     place = "the cache" if batches.cached else "files"
     held = "in memory, a whole batch at a time" if batches.in_memory else f"from {place}, {batches.workers} workers"
     return [
@@ -88,6 +92,7 @@ def first_screen(
                 ("size", f"{cost.parameters:,} parameters, {in_millions(cost.multiply_adds)} multiply-adds an image"),
                 ("input", f"{look.height}x{look.width}, {look.channels} channel{'s' if look.channels > 1 else ''}"),
                 ("augmentation", ", ".join(augmentation) or "none"),
+                *views,
             ),
         ),
         Section(
@@ -153,7 +158,8 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _length(recipe: Recipe, steps: int) -> str:
     epochs = f"{recipe.epochs:,} {'epoch' if recipe.epochs == 1 else 'epochs'}"
-    return f"{epochs} of {counted(steps, 'step')}, batch {recipe.batch_size}"
+    most = f", {counted(recipe.steps, 'step')} at most" if recipe.steps else ""
+    return f"{epochs} of {counted(steps, 'step')}{most}, batch {recipe.batch_size}"
 
 
 def _frozen(plan: Plan, network: nn.Module, steps: int) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ class DataOptions:
     download: Annotated[bool | None, option("Whether a named data set that is nowhere may be downloaded.", "no")] = None
     validation: Annotated[
         float | None,
-        option("Share of the samples that validates, where the source has none; 0 for none.", "0.1"),
+        option("Share that validates, where the source has none; 0: none, and the last weights stay.", "0.1"),
     ] = None
     test: Annotated[float | None, option("Share of the samples held out for the final score, likewise.", "0.2")] = None
     strict: Annotated[
@@ -98,7 +98,9 @@ class DataOptions:
     max_pixels: Annotated[int | None, option("Files that claim more pixels are not decoded.", "100,000,000")] = None
     views: Annotated[
         str | None,
-        option("What answers are averaged over: one, flip, shift; mirrored only if trained so.", RECIPE),
+        option(
+            "Answers are averaged over: one view, flip (also mirrored, if trained so), shift (also shifted).", RECIPE
+        ),
     ] = None
 
 
@@ -144,7 +146,7 @@ class RecipeOptions:
     learning_rate: Annotated[float | None, option("The highest learning rate of the schedule.")] = None
     momentum: Annotated[float | None, option("SGD's momentum; the first beta of Adam.")] = None
     nesterov: Annotated[bool | None, option("Nesterov's form of SGD's momentum.")] = None
-    weight_decay: Annotated[float | None, option("Factor of the L2 penalty; decoupled with adamw.")] = None
+    weight_decay: Annotated[float | None, option("Factor of the L2 penalty; decoupled with adamw and lamb.")] = None
     decay_norm_and_bias: Annotated[bool | None, option("Whether norms and biases decay too.")] = None
     schedule: Annotated[str | None, option(f"{listed(SCHEDULES)}.")] = None
     warmup_epochs: Annotated[float | None, option("Epochs, or a part of one, in which the learning rate rises.")] = None
@@ -167,7 +169,9 @@ class RecipeOptions:
         int | None, option("Steps after which the weights go back a part of the way; 0 never.")
     ] = None
     lookahead_share: Annotated[float | None, option("The part of the way that lookahead keeps.")] = None
-    lookahead_grows: Annotated[bool | None, option("Whether lookahead begins with nothing and grows to that.")] = None
+    lookahead_grows: Annotated[
+        bool | None, option("Keep the whole way at first, and ever less, down to that part.")
+    ] = None
     bias_rate: Annotated[float | None, option("The norms' biases have this many times the learning rate.")] = None
     mixup: Annotated[float | None, option("Alpha with which pairs of images are blended; 0 is off.")] = None
     cutmix: Annotated[float | None, option("Alpha with which pairs of images swap a part; 0 is off.")] = None
@@ -175,8 +179,10 @@ class RecipeOptions:
     first_size: Annotated[
         float | None, option("Side of the training images at first, as a part of the one that is scored; 1 is off.")
     ] = None
-    last_size: Annotated[float | None, option("Their side in the end, likewise.")] = None
-    growing: Annotated[float | None, option("Share of the epochs after which they have that.")] = None
+    last_size: Annotated[float | None, option("Side of the training images in the end, likewise.")] = None
+    growing: Annotated[
+        float | None, option("Share of the epochs after which training images have their last size.")
+    ] = None
     exact_statistics: Annotated[
         int | None, option("Batches over which norms' statistics are averaged anew before each score; 0 is off.")
     ] = None
@@ -186,7 +192,8 @@ class RecipeOptions:
     freeze: Annotated[str | None, option(f"What is not trained: {FREEZE_WORDS}.")] = None
     head_epochs: Annotated[float | None, option("First epochs that train the head alone; never more than half.")] = None
     rate_decay: Annotated[
-        float | None, option("The last stage's part of the learning rate, that of the one before it, and so on.")
+        float | None,
+        option("Each part's share of the learning rate of the part behind it, from the head to the image."),
     ] = None
     frozen_norms: Annotated[
         bool | None, option("Whether batch norms keep the statistics that the weights came with.")
@@ -209,7 +216,7 @@ class AugmentationOptions:
 
     flip: Annotated[bool | None, option("Mirror half of them left to right.", DATA)] = None
     alternating_flip: Annotated[
-        bool | None, option("Mirror each image in every other epoch, not by chance.", RECIPE)
+        bool | None, option("With --flip: mirror each image in every other epoch, not by chance.", RECIPE)
     ] = None
     pad_and_crop: Annotated[int | None, option("Pixels of padding before a random crop; 0 is off.", DATA)] = None
     padding_mode: Annotated[

@@ -35,7 +35,7 @@ def test_time_to_accuracy_says_what_was_not_met_and_what_is_extrapolated(benchma
         "plain": {
             "step_seconds": 0.2,
             "extrapolated": [
-                {"target": 91.25, "seconds": 12_800.0, "source": "the paper"},
+                {"target": 91.25, "steps": 64_000, "seconds": 12_800.0, "source": "the paper"},
                 {"target": 94.0, "seconds": None, "source": "no length known"},
             ],
             "runs": [{"accuracy": 87.0, "seconds": 600.0, "epochs": 10}],
@@ -44,13 +44,14 @@ def test_time_to_accuracy_says_what_was_not_met_and_what_is_extrapolated(benchma
     assert list(benchmark("training_lines").time_to_accuracy(found)) == [
         (
             "91.25 %: `plusx train cifar10 --epochs 8`",
-            "93.90 % (SD 0.10, 3 seeds) in 300 s, compiling included, 250 s with warm caches",
+            "93.90 % (SD 0.10, 3 seeds) in 300 s from the command to the last weights, kernels compiled anew, 250 s with "
+            "warm caches",
         ),
         (
             "94 %: `plusx train cifar10 --epochs 8`",
-            "not met: 93.90 % (SD 0.10, 3 seeds) in 300 s, compiling included",
+            "not met: 93.90 % (SD 0.10, 3 seeds) in 300 s from the command to the last weights, kernels compiled anew",
         ),
-        ("91.25 %, cifar10: plain script, float32", "3.6 h, extrapolated from 200 ms a step"),
+        ("91.25 %, cifar10: plain script, float32", "3.6 h, extrapolated: 64,000 steps of 200 ms"),
         ("94 %, cifar10: plain script, float32", "no length known"),
         ("cifar10: plain script, float32, 10 epochs", "87.00 % (1 seed) in 10 min, measured"),
     ]
@@ -96,10 +97,13 @@ def test_ranks_and_torture_have_lines(benchmark):
     assert [much for _, much in lines.ranks(found)] == ["2 of 3", "5e-07"]
     hour = {
         "minutes": 60,
+        "wrong": [],
         "kills": {"kills": 312, "kills inside a save, all": 71},
         "matrix, eager": {"passed": 296, "cells": 296},
         "corruptions": {"detected": 1999, "undetected": 1},
         "system calls failed": {"run": 143, "found": 144},
     }
-    assert [much for _, much in lines.torture(hour)] == ["312, 71", "296 of 296", "1,999 of 2,000", "143 of 144"]
-    assert list(lines.torture({"minutes": 4})) == []
+    expected = ["312, 71 of them inside a save", "296 of 296", "1,999 of 2,000", "143 of 144"]
+    assert [much for _, much in lines.torture(hour)] == expected
+    assert [much for _, much in lines.torture({**hour, "wrong": ["one"]})] == ["FAILED: 1 findings"]
+    assert list(lines.torture({"minutes": 4, "wrong": []})) == []
