@@ -3,11 +3,12 @@
     python benchmarks/time_to_accuracy.py --data cifar10 --data-root FOLDER --targets 91.25:8 94.0:16
     python benchmarks/time_to_accuracy.py --data mnist --data-root FOLDER --targets 99.5:6
 
-Each target stands with the epochs of the recipe that are to reach it: as many as the time allows, chosen after runs that
-trained on 40,000 or 45,000 of CIFAR-10's images (54,000 of MNIST's) and were scored on the others. A run trains on all
-training images (--validation 0), nothing is chosen on test data, and the last weights are scored once on the test split. Its seconds
-are those from the start of the process to the moment when the final weights were written: Python's and torch's start,
-reading the data, compiling and all else are in them; scoring and the report, which follow, are not.
+Each target stands with the epochs of the recipe that are to reach it: as many as the time allows, chosen after runs
+that trained on 40,000 or 45,000 of CIFAR-10's images (54,000 of MNIST's) and were scored on the others. A run trains
+on all training images (--validation 0), nothing is chosen on test data, and the last weights are scored once on the
+test split. Its seconds are those from the start of the process to the moment when the final weights were written:
+Python's and torch's start, reading the data, compiling and all else are in them; scoring and the report, which
+follow, are not.
 
 Each seed's run begins with empty caches: neither the kernels nor anything of torch.compile is compiled yet ("cold").
 One more run of the first seed finds what that seed's run compiled ("warm"); whether it ends with the same weights is

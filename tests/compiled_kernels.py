@@ -20,8 +20,11 @@ def turned_off() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SWITCH, "off")
         forget()
-        yield
-    forget()
+        try:
+            yield
+        finally:
+            patch.undo()
+            forget()
 
 
 def random(shape, dtype=torch.float32) -> Tensor:

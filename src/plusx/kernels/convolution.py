@@ -4,20 +4,20 @@
 36, and up to twice the rounding error of torch's bfloat16 convolution.
 
 The weight stays float32 and is rounded where it is read, so its gradient is never bfloat16. The gradient of the
-convolution's output is never in memory: image by image it goes on to the input and the weight.
+convolution's output is never in memory: a few images or pixels at a time it goes on to the input and the weight. Of a
+3x3 convolution by that algorithm the largest of each 2x2 pixels may go on to the norm alone.
 
 Shape letters: B batch, C channels, H height, W width.
 """
 
 import ctypes
-from functools import cache
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from plusx.kernels.library import convolves, library
+from plusx.kernels.library import convolves, knows
 from plusx.kernels.norm import (
     Kept,
     NormTask,
@@ -27,6 +27,7 @@ from plusx.kernels.norm import (
     called,
     counted,
     forward_task,
+    plain,
     ready,
 )
 from plusx.kernels.pooling import is_of_four
@@ -56,19 +57,12 @@ class ConvolutionTask(ctypes.Structure):
     )
 
 
-@cache
-def known(*sizes: int) -> bool:
-    """Whether the kernels know these sizes: those that plusx_convolves in sources/convolution.cpp takes."""
-    found = library()
-    return found is not None and bool(found.plusx_convolves(*map(_long, sizes)))
-
-
 def fits(
     conv: nn.Module | None, norm: nn.Module, x: Tensor, added: Tensor | None, pool: nn.Module | None = None
 ) -> TypeGuard[nn.Conv2d]:
     """Whether the kernels can do this: a plain convolution under bfloat16 autocast, 3x3 or 1x1, and its training norm.
 
-    Between them may stand a max-pool of 2x2 pixels.
+    Between them may stand a max-pool of 2x2 pixels. No thread may be without an image.
     """
     if (
         type(conv) is not nn.Conv2d
@@ -91,14 +85,14 @@ def fits(
         and conv.groups == 1
         and conv.bias is None
         and type(conv.weight) is nn.Parameter
-        and conv.weight.dtype is torch.float32
-        and conv.in_channels == channels_in
+        and (plain(conv.weight) or plain(conv.weight.permute(0, 2, 3, 1)))
+        and conv.weight.shape == (channels, channels_in, size, size)
         and batch >= torch.get_num_threads()
         and x.is_contiguous(memory_format=torch.channels_last)
         and ready(norm, x, (batch, channels, height // by, width // by), added)
         and convolves()
         and (pool is None or is_of_four(pool))
-        and known(size, height, width, channels_in, channels, stride, pool is not None)
+        and knows(size, height, width, channels_in, channels, stride, pool is not None)
     )
 
 
@@ -129,7 +123,8 @@ def convolve_and_normalize(
         (B, C, H/stride, W/stride), or half of that if pooled, bfloat16; and x.
     """
     settings = counted(norm, activation=activation, add_last=add_last)
-    return _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, settings, conv.stride[0], pooled)
+    y, same = _Convolution.apply(x, added, conv.weight, norm.weight, norm.bias, settings, conv.stride[0], pooled)
+    return y, same if x.requires_grad else x
 
 
 def _task(norm: NormTask, x: Tensor, weight: Tensor, stride: int, **more: int | None) -> ConvolutionTask:
@@ -167,7 +162,7 @@ class _Convolution(torch.autograd.Function):
         by = 2 if pooled else stride
         shape = (x.shape[0], len(conv_weight), x.shape[2] // by, x.shape[3] // by)
         added = None if added is None else added.contiguous(memory_format=torch.channels_last)
-        z = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        z = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         places = torch.empty_like(z, dtype=torch.uint8) if pooled else None
         norm, y, kept = forward_task(z, added, weight, bias, settings)
         called("plusx_convolution_forward", _task(norm, x, conv_weight, stride, places=at(places)))

@@ -36,6 +36,13 @@ def convolves() -> bool:
 
 
 @cache
+def knows(*sizes: int) -> bool:
+    """Whether the kernels know a convolution of these sizes: those that plusx_convolves in convolution.cpp takes."""
+    found = library()
+    return found is not None and bool(found.plusx_convolves(*map(ctypes.c_long, sizes)))
+
+
+@cache
 def _loaded() -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get(SWITCH, "").lower() in {"off", "0", "no", "false"}:
         return None, f"{SWITCH} is off"
@@ -51,5 +58,6 @@ def forget() -> None:
     """Look for the kernels anew at their next use: what they depend on has changed."""
     library.cache_clear()
     convolves.cache_clear()
+    knows.cache_clear()
     identity.cache_clear()
     _loaded.cache_clear()

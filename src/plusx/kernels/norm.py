@@ -26,7 +26,7 @@ _pointer, _long, _double, _int = ctypes.c_void_p, ctypes.c_long, ctypes.c_double
 
 
 class NormTask(ctypes.Structure):
-    """What sources/norm.cpp calls a Task."""
+    """What sources/norm.h calls a Task."""
 
     _fields_ = (
         ("x", _pointer),
@@ -85,13 +85,20 @@ def ready(norm: nn.Module, x: Tensor, shape: Sequence[int], added: Tensor | None
         and x.dtype in DTYPES
         and shape[1] == norm.num_features
         and math.prod(shape) > shape[1]
-        and (not norm.affine or norm.weight.dtype is torch.float32)
-        and (norm.running_mean is None or norm.running_mean.dtype is torch.float32)
+        and all(map(plain, (norm.weight, norm.bias, norm.running_mean, norm.running_var)))
         and (added is None or (type(added) is Tensor and added.dtype is x.dtype and added.shape == shape))
+        and (added is None or added.device == x.device)
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and library() is not None
     )
+
+
+def plain(numbers: Tensor | None) -> bool:
+    """Whether the kernels can read these numbers, if they are there."""
+    if numbers is None:
+        return True
+    return numbers.device.type == "cpu" and numbers.dtype is torch.float32 and numbers.is_contiguous()
 
 
 class Settings(NamedTuple):
@@ -107,12 +114,15 @@ class Settings(NamedTuple):
 
 def counted(norm: nn.BatchNorm2d, *, activation: bool, add_last: bool) -> Settings:
     """Count a batch, as torch does, and return how the norm is to be computed and its running statistics moved."""
-    momentum = norm.momentum
-    if norm.num_batches_tracked is not None:
+    momentum, running = (
+        norm.momentum,
+        (norm.running_mean, norm.running_var) if norm.track_running_stats else (None, None),
+    )
+    if norm.num_batches_tracked is not None and norm.track_running_stats:
         norm.num_batches_tracked.add_(1)
         if momentum is None:
             momentum = 1.0 / float(norm.num_batches_tracked)
-    return Settings(norm.running_mean, norm.running_var, momentum or 0.0, norm.eps, activation, add_last)
+    return Settings(*running, momentum or 0.0, norm.eps, activation, add_last)
 
 
 class Kept(NamedTuple):

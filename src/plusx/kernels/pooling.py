@@ -73,8 +73,8 @@ class _Pooling(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
         batch, channels, height, width = x.shape
         shape = (batch, channels, height // 2, width // 2)
-        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-        places = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+        y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        places = torch.empty(shape, dtype=torch.uint8, device=x.device, memory_format=torch.channels_last)
         called("plusx_pool_forward", _task(x, y, places, x.shape))
         ctx.shape = x.shape
         ctx.save_for_backward(places)
@@ -88,6 +88,8 @@ class _Pooling(torch.autograd.Function):
     ) -> Tensor:
         (places,) = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        x_gradient = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+        x_gradient = torch.empty(
+            ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
+        )
         called("plusx_pool_backward", _task(gradient, x_gradient, places, ctx.shape))
         return x_gradient

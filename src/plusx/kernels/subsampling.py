@@ -90,7 +90,7 @@ class _Subsampling(torch.autograd.Function):
         stride, before, after = padding
         batch, channels, height, width = x.shape
         shape = (batch, before + channels + after, -(-height // stride), -(-width // stride))
-        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         called("plusx_subsample_forward", _task(x, y, x.shape, padding))
         ctx.shape, ctx.padding = x.shape, padding
         return y
@@ -102,6 +102,8 @@ class _Subsampling(torch.autograd.Function):
         gradient: Tensor,
     ) -> tuple[Tensor, None]:
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        x_gradient = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+        x_gradient = torch.empty(
+            ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
+        )
         called("plusx_subsample_backward", _task(gradient, x_gradient, ctx.shape, ctx.padding))
         return x_gradient, None

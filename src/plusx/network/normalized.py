@@ -1,4 +1,4 @@
-"""A norm with what stands around it: the convolution before it, the sum and the activation behind it.
+"""A norm with what stands around it: convolution and pool before it, the sum and the activation behind it.
 
 Where plusx has kernels for that (training on a CPU that has the instructions), one of them does it all; elsewhere the
 parts are called one after the other. Both are the same function, to rounding: of a bfloat16 sum, the kernels round once
@@ -65,17 +65,22 @@ def normalized_beside(
             conv, batch_norm, x, added, activation=relu, add_last=add_last, pooled=pooled
         )
     y: Tensor = x if conv is None else conv(x)
-    if pool is not None:
-        y = pooling.largest_of_four(y) if pool.training and not is_watched(pool) and pooling.fits(y) else pool(y)
+    y = y if pool is None else pooled(pool, y)
     if kernels and normalization.fits(norm, y, added):
         return normalization.normalize(norm, y, added, activation=relu, add_last=add_last), x
     return in_turn(norm, x, y, added, activation, add_last=add_last), x
 
 
+def pooled(pool: nn.Module, x: Tensor) -> Tensor:
+    """Return pool(x): (B, C, *) -> (B, C, */2) for the maximum over 2x2 pixels, for which there is a kernel."""
+    kernel = pool.training and not is_watched(pool) and pooling.is_of_four(pool) and pooling.fits(x)
+    return pooling.largest_of_four(x) if kernel else pool(x)
+
+
 def in_turn(
     norm: nn.Module, x: Tensor, y: Tensor, added: Tensor | None, activation: nn.Module | None, *, add_last: bool
 ) -> Tensor:
-    """Return the same of y, which is x or its convolution, each part called as a module."""
+    """Return the same of y, which is x or made of it, each part called as a module."""
     y = norm(y)
     if add_last:
         y = y if activation is None else activation(y)
@@ -86,5 +91,5 @@ def in_turn(
 
 
 def is_watched(part: nn.Module | None) -> bool:
-    """Whether someone wants to see a module's inputs or outputs, which calling its kernel would not show."""
-    return part is not None and any(vars(part)[name] for name in HOOKS)
+    """Whether someone looks at a module, or computes it otherwise: a kernel would hide that."""
+    return part is not None and ("forward" in vars(part) or any(vars(part)[name] for name in HOOKS))

@@ -7,9 +7,8 @@ Shape letters: B batch, C channels, * spatial axes.
 
 from torch import Tensor, nn
 
-from plusx.kernels import pooling
 from plusx.network import layers
-from plusx.network.normalized import normalized
+from plusx.network.normalized import normalized, pooled
 from plusx.network.parts import Parts
 
 
@@ -59,7 +58,7 @@ class ConvPool(Transition):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, width, */2), an odd row left out."""
         y = normalized(self.norm, x, conv=self.conv, activation=self.activation)
-        return pooling.largest_of_four(y) if self.training and pooling.fits(y) else self.pool(y)
+        return pooled(self.pool, y)
 
 
 class ConvPoolNorm(Transition):

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h."""
-USUAL_BYTES = 128 * 1024
-MOST_BYTES = 2**30
+MOST_BYTES = (2**30, 2**25)
+"""The thresholds within the block: older libraries allow no more than the second for MMAP_THRESHOLD."""
+LATER_BYTES = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
+"""Those behind it: once set they no longer adapt themselves, and these are the largest that they come to."""
 
 
 @contextmanager
@@ -26,11 +28,11 @@ def kept(kind: str) -> Generator[None]:
     if library is None:
         yield
         return
-    for threshold in (MMAP_THRESHOLD, TRIM_THRESHOLD):
-        library.mallopt(threshold, MOST_BYTES)
+    for threshold in LATER_BYTES:
+        any(library.mallopt(threshold, most) for most in MOST_BYTES)
     try:
         yield
     finally:
-        for threshold in (MMAP_THRESHOLD, TRIM_THRESHOLD):
-            library.mallopt(threshold, USUAL_BYTES)
+        for threshold, later in LATER_BYTES.items():
+            library.mallopt(threshold, later)
         library.malloc_trim(0)

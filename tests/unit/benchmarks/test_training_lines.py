@@ -44,8 +44,8 @@ def test_time_to_accuracy_says_what_was_not_met_and_what_is_extrapolated(benchma
     assert list(benchmark("training_lines").time_to_accuracy(found)) == [
         (
             "91.25 %: `plusx train cifar10 --epochs 8`",
-            "93.90 % (SD 0.10, 3 seeds) in 300 s from the command to the last weights, kernels compiled anew, 250 s with "
-            "warm caches",
+            "93.90 % (SD 0.10, 3 seeds) in 300 s from the command to the last weights, kernels compiled anew, "
+            "250 s with warm caches",
         ),
         (
             "94 %: `plusx train cifar10 --epochs 8`",

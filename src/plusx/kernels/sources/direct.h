@@ -4,14 +4,7 @@
 // one pixel's pair meets the three weights of a kernel row at once, for the three pixels that it reaches; backwards to
 // the weights the pair is two pixels of a row, and a row of the image meets the three rows of gradients around it.
 #pragma once
-#include "lanes.h"
-
-INLINE __m512bh pairs(const bfloat16* x) { return (__m512bh)_mm512_loadu_si512(x); }
-INLINE __m512bh one_pair(const bfloat16* x) {
-    int pair;
-    __builtin_memcpy(&pair, x, 4);
-    return (__m512bh)_mm512_set1_epi32(pair);
-}
+#include "products.h"
 
 struct Shape {
     long height, width, from, to;  // of what is read; channels `from` -> channels `to`
@@ -122,20 +115,6 @@ INLINE long columns_width(const Shape& s) { return (s.width + 7) / 8 * 8 + 8; }
 INLINE long pairs_wide(const Shape& s) { return (s.width + 1) / 2; }
 INLINE long columns_size(const Shape& s) { return s.from * s.height * columns_width(s) + 32; }  // an image; of x
 INLINE long rows_size(const Shape& s) { return s.to * (s.height + 2) * pairs_wide(s) * 2; }
-
-// The lower and the upper sixteen numbers in turn: sixteen pairs.
-INLINE __m512i interleaved(__m512i halves) {
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return _mm512_permutexvar_epi16(order, halves);
-}
-
-// Pixels `place` and `place + 1`, channel by channel: 16 pairs; the second pixel is zero if it is not `there`.
-INLINE __m512i woven(const bfloat16* x, long channels, bool there) {
-    const __m256i first = _mm256_loadu_si256((const __m256i*)x);
-    const __m256i second = there ? _mm256_loadu_si256((const __m256i*)(x + channels)) : _mm256_setzero_si256();
-    return interleaved(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
-}
 
 INLINE void fill_rows(const Shape& s, const Scratch& scratch, const bfloat16* gradient, long image) {
     const long wide = scratch.pairs_wide * 32, all = (s.height + 2) * wide;

@@ -34,6 +34,20 @@ INLINE void store(bfloat16* y, __m512 x, Rest rest) { _mm256_mask_storeu_epi16(y
 INLINE void store(float* y, __m512 x, Whole) { _mm512_storeu_ps(y, x); }
 INLINE void store(float* y, __m512 x, Rest rest) { _mm512_mask_storeu_ps(y, rest.mask, x); }
 
+// The largest of four, and which it is: what is not a number, else the first of equal ones, as in torch.
+INLINE __m512 largest_of(const __m512 x[4], __m512i* place) {
+    __m512 best = x[0];
+    *place = _mm512_setzero_si512();
+#pragma GCC unroll 3
+    for (int one = 1; one < 4; one++) {
+        const __mmask16 more =
+            _mm512_cmp_ps_mask(x[one], best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(x[one], x[one], _CMP_UNORD_Q);
+        best = _mm512_mask_mov_ps(best, more, x[one]);
+        *place = _mm512_mask_mov_epi32(*place, more, _mm512_set1_epi32(one));
+    }
+    return best;
+}
+
 // Call `act(channel, lanes)` for each sixteen of `channels`, the last of them masked.
 template <class Act>
 INLINE void over_channels(long channels, Act act) {

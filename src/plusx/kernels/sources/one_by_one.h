@@ -20,7 +20,7 @@ void OneByOne::forward(const ConvolutionTask& task) {
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const Weight of = {task.weight, task.strides, from, to};
     const bfloat16* added = (const bfloat16*)norm.added;
-    static thread_local Room shared;
+    Room& shared = shared_room();
     shared.begin(from * to * 2 + 2 * units * to * 4 + 128);
     bfloat16* weight = shared.take<bfloat16>(from * to);
     float* parts = shared.take<float>(2 * units * to);
@@ -29,7 +29,7 @@ void OneByOne::forward(const ConvolutionTask& task) {
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(units, thread, threads), blocks = share_of(to / COLUMNS, thread, threads);
-        static thread_local Room room;
+        Room& room = own_room();
         room.begin(unit * COLUMNS * 4);
         float* sums = room.take<float>(unit * COLUMNS);
         for (long b = blocks.begin; b < blocks.end; b++) pack_pointwise(of, false, b, weight);
@@ -60,17 +60,18 @@ void OneByOne::backward(const ConvolutionTask& task) {
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const Weight of = {task.weight, task.strides, from, to};
     const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
-    static thread_local Room shared;
-    shared.begin(2 * size + (2 * (units + 1) * to + norm.threads * size) * 4 + 256);
+    Room& shared = shared_room();
+    const long sums_size = task.weight_gradient ? norm.threads * size : 0;
+    shared.begin(2 * size + (2 * (units + 1) * to + sums_size) * 4 + 256);
     bfloat16* weight = shared.take<bfloat16>(size);
     float* parts = shared.take<float>(2 * (units + 1) * to);
     float *mean_first = parts + 2 * units * to, *mean_second = mean_first + to;
-    float* gradients = shared.take<float>(norm.threads * size);
+    float* gradients = shared.take<float>(sums_size);
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(units, thread, threads), ins = share_of(from / COLUMNS, thread, threads);
-        static thread_local Room room;
+        Room& room = own_room();
         room.begin(unit * (2 * to + from) * 2 + unit * COLUMNS * 4 + 256);
         bfloat16* z_gradient = room.take<bfloat16>(unit * to);
         bfloat16 *x_woven = room.take<bfloat16>(unit * from), *z_woven = room.take<bfloat16>(unit * to);

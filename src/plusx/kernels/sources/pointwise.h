@@ -92,14 +92,7 @@ INLINE void weave_pixels(const bfloat16* x, long pixels, long channels, bfloat16
     const long even = (pixels + 1) / 2 * 2;
     for (long p = 0; p < pixels; p += 2)
         for (long c = 0; c < channels; c += 16) {
-            const __m512i both = woven(x + p * channels + c, channels, p + 1 < pixels);
-            bfloat16* place = to + c / PANEL * PANEL * even + p * PANEL + c % PANEL * 2;
-            if (PANEL >= 16) {
-                _mm512_storeu_si512(place, both);
-            } else {
-                _mm256_storeu_si256((__m256i*)place, _mm512_castsi512_si256(both));
-                _mm256_storeu_si256((__m256i*)(place + PANEL * even), _mm512_extracti64x4_epi64(both, 1));
-            }
+            store_panel<PANEL>(to, even, p, c, woven(x + p * channels + c, channels, p + 1 < pixels));
         }
 }
 

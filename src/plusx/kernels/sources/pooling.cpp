@@ -1,5 +1,4 @@
-// The largest of each 2x2 pixels, and which of the four it is; and its gradient. As in torch, what is not a number is the
-// largest, and of equal ones the first.
+// The largest of each 2x2 pixels, and which of the four it is; and its gradient.
 #include <string.h>
 
 #include "lanes.h"
@@ -29,16 +28,10 @@ static void forward(const PoolTask& t) {
         for (long w = 0; w < wide; w++, to += t.channels, places += t.channels) {
             const T* corner = from + 2 * w * t.channels;
             over_channels(t.channels, [&](long c, auto lanes) {
-                const T* at[4] = {corner + c, corner + t.channels + c, corner + line + c, corner + line + t.channels + c};
-                __m512 best = load(at[0], lanes);
-                __m512i place = _mm512_setzero_si512();
-                for (int one = 1; one < 4; one++) {
-                    const __m512 x = load(at[one], lanes);
-                    const __mmask16 more =
-                        _mm512_cmp_ps_mask(x, best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-                    best = _mm512_mask_mov_ps(best, more, x);
-                    place = _mm512_mask_mov_epi32(place, more, _mm512_set1_epi32(one));
-                }
+                const __m512 four[4] = {load(corner + c, lanes), load(corner + t.channels + c, lanes),
+                                        load(corner + line + c, lanes), load(corner + line + t.channels + c, lanes)};
+                __m512i place;
+                const __m512 best = largest_of(four, &place);
                 store(to + c, best, lanes);
                 store_bytes(places + c, place, lanes);
             });

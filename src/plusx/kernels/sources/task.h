@@ -15,7 +15,7 @@ struct ConvolutionTask {
     long images, height, width, from, to, size, stride, strides[4];  // height and width are those of x; size: 1 or 3
 };
 
-// Memory of a thread that is kept from call to call.
+// Memory of a thread that is kept from call to call: one Room for what all threads of a call share, one for its own.
 struct Room {
     std::vector<char> bytes;
     long taken = 0;
@@ -30,3 +30,13 @@ struct Room {
         return place;
     }
 };
+
+inline Room& shared_room() {
+    static thread_local Room room;
+    return room;
+}
+
+inline Room& own_room() {
+    static thread_local Room room;
+    return room;
+}

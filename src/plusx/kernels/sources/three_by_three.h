@@ -35,7 +35,7 @@ void ThreeByThree::forward(const ConvolutionTask& task) {
     const bool frequencies = by_frequencies(shape, task.stride);
     const long weights = (frequencies ? FREQUENCIES : 9) * task.from * task.to;
     const long group = frequencies ? images_at_once(shape) : 1;
-    static thread_local Room shared;
+    Room& shared = shared_room();
     shared.begin(weights * 2 + 2 * task.images * channels * 4 + 128);
     bfloat16* weight = shared.take<bfloat16>(weights);
     float* parts = shared.take<float>(2 * task.images * channels);
@@ -44,7 +44,7 @@ void ThreeByThree::forward(const ConvolutionTask& task) {
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), blocks = share_of(task.to / 16, thread, threads);
-        static thread_local Room room;
+        Room& room = own_room();
         if (frequencies) room.begin(frequencies_size(task.from) * 2 + products_size(task.from) * 4 + 128);
         const Frequencies rooms = frequencies_in(room, frequencies ? task.from : 0);
         for (long b = blocks.begin; b < blocks.end; b++) (frequencies ? pack_frequencies : pack)(of, false, b, weight);
@@ -92,23 +92,25 @@ void ThreeByThree::backward(const ConvolutionTask& task) {
     const long at_once = std::max(1L, SCRATCH_PIXELS / made_pixels), group = frequencies ? images_at_once(shape) : 1;
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
-    static thread_local Room shared;
-    shared.begin(2 * size + (2 * (task.images + 1) * channels + norm.threads * size) * 4 + 256);
+    Room& shared = shared_room();
+    const long sums_size = task.weight_gradient ? norm.threads * size : 0;
+    const long largest_size = task.places ? group * pixels * channels : 0;
+    shared.begin(2 * size + (2 * (task.images + 1) * channels + sums_size) * 4 + 256);
     bfloat16* weight = shared.take<bfloat16>(size);
     float* parts = shared.take<float>(2 * (task.images + 1) * channels);
     float *mean_first = parts + 2 * task.images * channels, *mean_second = mean_first + channels;
-    float* gradients = shared.take<float>(norm.threads * size);
+    float* gradients = shared.take<float>(sums_size);
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), ins = share_of(task.from / 16, thread, threads);
-        static thread_local Room room;
-        room.begin(group * (made_pixels + pixels) * channels * 2 + 320 +
+        Room& room = own_room();
+        room.begin((group * made_pixels * channels + largest_size) * 2 + 320 +
                    (frequencies ? (frequencies_size(channels) + woven_size(made, task.from) +
                                    woven_size(made, channels)) * 2 + products_size(channels) * 4
                                 : at_once * (columns + rows_size(made)) * 2));
         bfloat16* z_gradient = room.take<bfloat16>(group * made_pixels * channels);
-        bfloat16* largest = room.take<bfloat16>(group * pixels * channels);
+        bfloat16* largest = room.take<bfloat16>(largest_size);
         const Frequencies rooms = frequencies_in(room, frequencies ? channels : 0);
         Scratch scratch = {at_once, columns_width(made), pairs_wide(made),
                            room.take<bfloat16>(frequencies ? woven_size(made, task.from) : at_once * columns),

@@ -7,7 +7,7 @@
 #pragma once
 #include "direct.h"
 
-constexpr long FREQUENCIES = 16, ROWS = 8, COLUMNS = 32, MOST_CHANNELS = 1024;
+constexpr long FREQUENCIES = 16, MOST_CHANNELS = 1024;
 alignas(64) static const bfloat16 NOTHING[MOST_CHANNELS] = {};
 
 INLINE long tiles_of(const Shape& s) { return (s.height + 1) / 2 * ((s.width + 1) / 2); }
@@ -99,37 +99,6 @@ INLINE long frequency_place(const Shape& s, long frequency, long from, long to) 
     return (((to / COLUMNS * FREQUENCIES + frequency) * (s.from / 2) + from / 2) * COLUMNS + to % COLUMNS) * 2;
 }
 
-// Two numbers of each of sixteen channels side by side, rounded.
-INLINE __m512i interleaved(__m512 first, __m512 second) {
-    return interleaved((__m512i)_mm512_cvtne2ps_pbh(second, first));
-}
-
-// ROWS x COLUMNS of a product of matrices, added to what is there if ADD: `count` pairs of numbers of each row, the next
-// pair `step` further, rows `row` apart; the columns are [count][COLUMNS][2].
-template <bool ADD>
-INLINE void multiply(const bfloat16* rows, long row, long step, const bfloat16* columns, long count, float* to) {
-    __m512 sum[ROWS][2];
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) {
-        sum[r][0] = ADD ? _mm512_loadu_ps(to + r * COLUMNS) : _mm512_setzero_ps();
-        sum[r][1] = ADD ? _mm512_loadu_ps(to + r * COLUMNS + 16) : _mm512_setzero_ps();
-    }
-    for (long pair = 0; pair < count; pair++, rows += step, columns += 2 * COLUMNS) {
-        const __m512bh a = pairs(columns), b = pairs(columns + 32);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) {
-            const __m512bh both = one_pair(rows + r * row);
-            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], both, a);
-            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], both, b);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; r++) {
-        _mm512_storeu_ps(to + r * COLUMNS, sum[r][0]);
-        _mm512_storeu_ps(to + r * COLUMNS + 16, sum[r][1]);
-    }
-}
-
 struct Frequencies {
     bfloat16* pixels;  // frequencies_size of the channels that are read
     float* products;   // products_size of the same
@@ -147,20 +116,12 @@ INLINE void store_tile(const Shape& s, const __m512 made[4], long image, long ro
         }
 }
 
-// The largest of a tile's pixels and which of the four it is: what is not a number, else the first of equal ones. An odd
-// last row or column is left out.
+// The largest of a tile's pixels and which of the four it is; an odd last row or column is left out.
 INLINE void store_largest(const Shape& s, const __m512 made[4], long image, long row, long column, long channel,
                           bfloat16* y, uint8_t* places) {
     if (row + 1 >= s.height || column + 1 >= s.width) return;
-    __m512 best = made[0];
-    __m512i place = _mm512_setzero_si512();
-#pragma GCC unroll 3
-    for (int i = 1; i < 4; i++) {
-        const __mmask16 more = _mm512_cmp_ps_mask(made[i], best, _CMP_GT_OQ) |
-                               _mm512_cmp_ps_mask(made[i], made[i], _CMP_UNORD_Q);
-        best = _mm512_mask_mov_ps(best, more, made[i]);
-        place = _mm512_mask_mov_epi32(place, more, _mm512_set1_epi32(i));
-    }
+    __m512i place;
+    const __m512 best = largest_of(made, &place);
     const long here = ((image * (s.height / 2) + row / 2) * (s.width / 2) + column / 2) * s.to + channel;
     store(y + here, best, Whole());
     _mm_storeu_si128((__m128i*)(places + here), _mm512_cvtepi32_epi8(place));
@@ -228,7 +189,9 @@ static void convolve_frequencies(const Shape& s, const bfloat16* x, long images,
 
 // What the gradient of the weight reads at once, in pairs of tiles: of the image [16][from / 8][tiles / 2][8][2], of the
 // gradients [16][to / 32][tiles / 2][32][2].
-INLINE long pair_tiles(const Shape& s) { return std::min(256L, std::max(64L, 65536 / std::max(s.from, s.to))); }
+INLINE long pair_tiles(const Shape& s) {
+    return std::min(256L, std::max(64L, 65536 / std::max(s.from, s.to) / 2 * 2));
+}
 INLINE long woven_size(const Shape& s, long channels) { return FREQUENCIES * plane_size(pair_tiles(s), channels); }
 INLINE long weight_frequencies_size(const Shape& s) { return FREQUENCIES * s.from * s.to; }
 
@@ -245,14 +208,7 @@ INLINE void weave(const Shape& s, long channels, const bfloat16* x, long begin, 
             transform(two, c, w);
 #pragma GCC unroll 16
             for (int f = 0; f < 16; f++) {
-                const __m512i both = interleaved(v[f], w[f]);
-                bfloat16* place = to + f * plane_size(rows, channels) + c / PANEL * PANEL * rows + t * PANEL + c % PANEL * 2;
-                if (PANEL >= 16) {
-                    _mm512_storeu_si512(place, both);
-                } else {
-                    _mm256_storeu_si256((__m256i*)place, _mm512_castsi512_si256(both));
-                    _mm256_storeu_si256((__m256i*)(place + PANEL * rows), _mm512_extracti64x4_epi64(both, 1));
-                }
+                store_panel<PANEL>(to + f * plane_size(rows, channels), rows, t, c, interleaved(v[f], w[f]));
             }
         }
     }

@@ -86,6 +86,6 @@ class Bottleneck(Branched):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, *) -> (B, 4 width, */stride)."""
-        y = normalized(self.norm1, x, conv=self.conv1, activation=self.activation)
+        y, x = normalized_beside(self.norm1, x, conv=self.conv1, activation=self.activation)
         y = self.dropout(normalized(self.norm2, y, conv=self.conv2, activation=self.activation))
         return self.summed(self.conv3, self.norm3, y, x)
