@@ -51,6 +51,8 @@ def decide(
     refuse_small(plan)
     plan = without_choice(plan, prepared)
     places = {name: _absolute(getattr(plan.run, name)) for name in ("source", "data_root", "weights", "teacher")}
+    if plan.run.cache:
+        places["cache"] = str(Path(plan.run.cache).expanduser().absolute())
     chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
     if plan.run.precision == "bfloat16" and device.kind == "cpu" and halves_single_pixels(plan):
@@ -138,9 +140,10 @@ def refuse_small(plan: Plan) -> None:
     if takes(architecture, *first):
         return
     if takes(architecture, look.height, look.width):
+        name = "first_size" if plan.recipe.first_size < plan.recipe.last_size else "last_size"
         raise UsageError(
-            f"training begins with images of {first[0]}x{first[1]} pixels (first_size {plan.recipe.first_size:g}), too "
-            f"small for {architecture.name}; use a larger --first-size, or 1 for none"
+            f"training begins with images of {first[0]}x{first[1]} pixels ({name} {getattr(plan.recipe, name):g}), too "
+            f"small for {architecture.name}; use a larger --{name.replace('_', '-')}, or 1 for none"
         )
     low, high = min(look.height, look.width), max(look.height, look.width, architecture.image_size)
     while high - low > 1:

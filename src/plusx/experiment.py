@@ -295,6 +295,6 @@ def _timed(sitting: Sitting) -> Generator[Event, None, tuple[Sitting, tuple[str,
         pays, seconds, said = timing.compilation_pays(*measured, seconds)
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, compile="on" if pays else "off"))
         device = dataclasses.replace(device, compiled=pays)
-    words = f"about {reporting.in_words(seconds * plan.recipe.epochs)} of training"
+    words = f"about {reporting.in_words(seconds * timing.epochs_of(plan.recipe, sitting.training))} of training"
     duration = ("expected", f"{words}; {said}" if said else words)
     return dataclasses.replace(sitting, plan=plan, device=device), duration

@@ -7,7 +7,7 @@ tensor, and what decides anything, always by gloo, which waits for no GPU.
 
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -240,8 +240,9 @@ def _carry(exchange: Callable[[], T]) -> T:
 def _why(seen: str) -> str:
     """Say why a rank is gone: in its own words, if it had time for some."""
     store = _meetings[-1].store if _meetings else None
-    if store is not None and store.check(["failure"]):
-        return store.get("failure").decode("utf-8")
+    with suppress(RuntimeError):  # the store is gone, too
+        if store is not None and store.check(["failure"]):
+            return store.get("failure").decode("utf-8")
     return (
         f"another process of this run is gone without a word: killed, out of memory, or its machine is down ({seen}); "
         "torchrun --max-restarts 3 starts all of them again, and plusx resume goes on from the state last saved"

@@ -126,6 +126,6 @@ def _screen(plan: Plan, found: Found, folder: Path) -> Section:
             ("a tenth of the lowest", f"--learning-rate {found.tenth:.2g}"),
         ]
     else:
-        rows.append(("falls fastest", "nowhere by as much as a tenth; try more --rates, or another --highest"))
+        rows.append(("falls fastest", "nowhere by as much as 5 %; try more --rates, or another --highest"))
     rows += [("the recipe's own", f"{recipe.learning_rate:g} ({recipe.name})"), ("curve", str(folder / "rates.png"))]
     return Section("Learning rate", tuple(rows))

@@ -114,10 +114,10 @@ def resolve(
     recipe = dataclasses.replace(
         named, **{name: value for name, value in defaults.training.items() if name in named.from_data}
     )
-    if sum((chosen or ARCHITECTURES[defaults.model]).depths) < recipe.warmup_blocks:
+    own_values, by_hand = asked.changes("recipe"), asked.changes("input")
+    if sum((chosen or ARCHITECTURES[defaults.model]).depths) < own_values.get("warmup_blocks", recipe.warmup_blocks):
         recipe = dataclasses.replace(recipe, warmup_epochs=0.0)
-    recipe = dataclasses.replace(recipe, **{**asked.changes("recipe"), "name": named.name})
-    by_hand = asked.changes("input")
+    recipe = dataclasses.replace(recipe, **{**own_values, "name": named.name})
     look: dict[str, Any] = {
         "mean": statistics[0],
         "deviation": statistics[1],
@@ -128,6 +128,8 @@ def resolve(
     }
     architecture = _architecture(chosen or ARCHITECTURES[defaults.model], look["channels"], recipe, asked)
     frozen_parts(recipe.freeze, len(architecture.depths))
+    if recipe.frozen_scales and architecture.zero_init_residual and weights is None:
+        raise UsageError("with zero_init_residual and frozen_scales no branch would ever learn; leave one of them out")
     task: dict[str, Any] = {**recipe.task, **asked.changes("task"), "classes": data.classes}
     run = dataclasses.replace(asked.run, model=architecture.name, recipe=recipe.name)
     return Plan(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from plusx.arithmetic import arithmetic, differences
 from plusx.data import Dataset
-from plusx.data.split import read_splits
+from plusx.data.split import SplitRow, read_splits
 from plusx.device import Device
 from plusx.errors import CheckpointError, DataError, PlusxError, StorageError
 from plusx.plan import Plan
@@ -38,13 +38,17 @@ BEARABLE = 3  # saves in a row that may fail within an epoch; the next stops the
 
 def check_same_data(folder: RunFolder, data: Dataset, teacher: Teacher | None = None) -> None:
     """Refuse to resume on other data than the run began with, or with another teacher."""
-    now = {(sample.name, sample.sha256, sample.split) for sample in data.samples}
-    then = {(row.path, row.sha256, row.split) for row in read_splits(folder.splits)}
+    now = [
+        SplitRow(one.name, one.sha256, one.split or "", "" if one.target is None else data.classes[one.target])
+        for one in data.samples
+    ]
+    then = read_splits(folder.splits)
     if now != then:
-        changed = len(now ^ then)
+        changed = len(set(now) ^ set(then))
+        how = f"{changed} entries differ from its splits.csv" if changed else "their order is another one"
         raise DataError(
-            f"the data have changed since the run {str(folder.path)!r} began: {changed} entries differ from its "
-            f"splits.csv; put the data back, or train anew: plusx train --config {typed(folder.config)}"
+            f"the data have changed since the run {str(folder.path)!r} began: {how}; put the data back, or train "
+            f"anew: plusx train --config {typed(folder.config)}"
         )
     if teacher and json.loads((folder.path / TEACHER).read_text(encoding="utf-8"))["sha256"] != teacher.sha256:
         raise DataError(

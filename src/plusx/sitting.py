@@ -116,6 +116,9 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
                 yield logged(folder, Noted(failure, "warning"))
             if number:
                 raise _stopped(int(number), folder, progress)
+        (number,) = ranks.largest(stop.signal or 0)
+        if number:  # while the last epoch was scored and saved
+            raise _stopped(int(number), folder, progress)
 
 
 def _step_done(sitting: Sitting, progress: Progress) -> Advanced:

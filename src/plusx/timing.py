@@ -15,10 +15,12 @@ import torch
 from plusx import ranks
 from plusx.data.batches import Batches
 from plusx.device import Device
+from plusx.errors import PlusxError
 from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.training.loop import train
 from plusx.training.progress import Progress
+from plusx.training.recipe import Recipe, all_steps
 from plusx.training.sizes import side
 
 TIMED_STEPS = 3
@@ -50,20 +52,40 @@ def compilation_pays(
     Returns:
         Whether it pays, the seconds of an epoch then, and a sentence on what was measured.
     """
-    eager = seconds * plan.recipe.epochs
+    epochs = epochs_of(plan.recipe, batches)
+    eager = seconds * epochs
     if eager < WORTH_TRYING:
         return False, seconds, ""
-    compiled = dataclasses.replace(device, compiled=True)
-    steps = _seconds(plan, network, batches, compiled)
+    steps, failure = _compiled_seconds(plan, network, batches, device)
+    if not steps:
+        return False, seconds, f"torch.compile does not work here{failure}: training is not compiled"
     pixels, sizes = _pixels(plan)
     epoch = min(steps) * len(batches) * pixels
-    whole = steps[0] * sizes + epoch * plan.recipe.epochs
+    whole = steps[0] * sizes + epoch * epochs
     pays = whole < GAIN * eager
     said = (
         f"compiling takes {steps[0]:.0f} s and makes a step {seconds / epoch:.2f} times as fast: "
         f"training is {'compiled' if pays else 'not compiled'}"
     )
     return pays, epoch if pays else seconds, said
+
+
+def epochs_of(recipe: Recipe, batches: Batches) -> float:
+    """Return how many epochs the training's steps are: fewer than the recipe's where it limits the steps."""
+    return all_steps(recipe, len(batches)) / len(batches)
+
+
+def _compiled_seconds(plan: Plan, network: Network, batches: Batches, device: Device) -> tuple[list[float], str]:
+    """Return how long compiled steps take; none, and why, where compiling fails on any rank."""
+    steps, failure = list[float](), ""
+    try:
+        steps = _seconds(plan, network, batches, dataclasses.replace(device, compiled=True))
+    except PlusxError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the compiler and its backends raise
+        failure = f" ({type(error).__name__}: {str(error).strip().splitlines()[0][:100] if str(error) else ''})"
+    (failed,) = ranks.largest(int(not steps))
+    return ([] if failed else steps), failure
 
 
 def _pixels(plan: Plan) -> tuple[float, int]:
@@ -80,10 +102,12 @@ def _seconds(plan: Plan, network: Network, batches: Batches, device: Device) -> 
     trial = Progress(copy.deepcopy(network), recipe)
     trial.epoch = recipe.epochs - 1  # when images have their final size
     stamps = [time.perf_counter()]
-    for _ in train(trial.network, plan.task, batches, recipe, trial, device):
-        stamps.append(time.perf_counter())
-        (watched,) = ranks.largest(stamps[-1] - stamps[1])
-        if trial.step == TIMED_STEPS or trial.epoch_ended or watched > PATIENCE:
-            break
-    torch.set_rng_state(state)
+    try:
+        for _ in train(trial.network, plan.task, batches, recipe, trial, device):
+            stamps.append(time.perf_counter())
+            (watched,) = ranks.largest(stamps[-1] - stamps[1])
+            if trial.step == TIMED_STEPS or trial.epoch_ended or watched > PATIENCE:
+                break
+    finally:
+        torch.set_rng_state(state)
     return ranks.largest(*(later - earlier for earlier, later in pairwise(stamps)))

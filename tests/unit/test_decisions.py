@@ -170,3 +170,35 @@ def test_images_too_small_for_the_network_are_refused(side):
     with pytest.raises(UsageError, match=words):
         decide(asked, prepared(side=side), DEVICE)
     decide(asked, prepared(side=16), DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"first_size": 0.3}, r"first_size 0.3.*use a larger --first-size, or 1"),
+        ({"last_size": 0.3}, r"last_size 0.3.*use a larger --last-size, or 1"),
+    ],
+)
+def test_sizes_that_training_begins_with_are_named(options, named):
+    asked = request("digits", options={"model": "mnist_resnet", "epochs": 4, **options})
+    with pytest.raises(UsageError, match=named):
+        decide(asked, prepared(side=16), DEVICE)
+
+
+def test_the_cache_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, plan, _ = decide(request("digits", options={"cache": "kept"}), prepared(), DEVICE)
+    assert plan.run.cache == str(tmp_path / "kept")
+
+
+def test_scales_that_begin_at_zero_must_learn():
+    options = {"model": "resnet20", "frozen_scales": True, "zero_init_residual": True}
+    with pytest.raises(UsageError, match="no branch would ever learn"):
+        decide(request("digits", options=options), prepared(), DEVICE)
+
+
+@pytest.mark.parametrize(("blocks", "epochs"), [({}, 0.0), ({"warmup_blocks": 0}, 1.136)])
+def test_how_many_blocks_warm_up_may_be_said(blocks, epochs):
+    asked = request("digits", options={"model": "resnet20", "recipe": "paper", **blocks})
+    _, plan, _ = decide(asked, prepared(), DEVICE)
+    assert plan.recipe.warmup_epochs == epochs

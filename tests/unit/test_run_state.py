@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 from pathlib import Path
 
@@ -7,10 +8,12 @@ from finished import finished, plan_of
 
 from plusx import run_state
 from plusx.arithmetic import arithmetic, differences
+from plusx.data import Dataset, Sample
+from plusx.data.split import write_splits
 from plusx.device import Device
-from plusx.errors import CheckpointError, StorageError
+from plusx.errors import CheckpointError, DataError, StorageError
 from plusx.run_folder import RunFolder
-from plusx.run_state import Saves, read_state, save_state, space_needed, states
+from plusx.run_state import Saves, check_same_data, read_state, save_state, space_needed, states
 from plusx.start import Start
 from plusx.tensor_file import write_tensors
 
@@ -49,6 +52,21 @@ def test_a_state_comes_back_as_it_was(folder, progress):
     assert state.progress == values
     assert state.tensors.keys() == tensors.keys()
     assert all(torch.equal(state.tensors[name], tensors[name]) for name in tensors)
+
+
+def sample(name, target, split="train"):
+    return Sample(name, lambda: None, target, split, sha256="a" * 64)
+
+
+def test_data_in_another_order_or_with_another_label_are_other_data(folder):
+    one, two = sample("1.png", 0), sample("2.png", 1)
+    began = Dataset("d", "d", ("a", "b"), (one, two))
+    write_splits(folder.splits, began)
+    check_same_data(folder, began)
+    with pytest.raises(DataError, match="their order is another one; put the data back"):
+        check_same_data(folder, dataclasses.replace(began, samples=(two, one)))
+    with pytest.raises(DataError, match="2 entries differ from its splits"):
+        check_same_data(folder, dataclasses.replace(began, samples=(one, sample("2.png", 0))))
 
 
 def test_two_states_are_kept_and_never_one_goes_before_the_next_is_there(folder, progress, monkeypatch):

@@ -1,9 +1,14 @@
+import signal
 from types import SimpleNamespace
 
-from finished import finished
+import pytest
+from finished import finished, plan_of
 
+from plusx import sitting
+from plusx.errors import Stopped
 from plusx.events import Noted
-from plusx.sitting import News
+from plusx.run_folder import RunFolder
+from plusx.sitting import News, train_on
 
 
 def news_of(progress, *, in_memory=False):
@@ -42,3 +47,26 @@ def test_waiting_is_worth_advice_once_and_in_long_epochs_only():
     assert note.text.startswith("25% of the epoch was spent waiting for data; what would help: --workers")
     assert note.level == "info"
     assert news.since_last() == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_last_epoch_is_scored_stops_the_run(sent, tmp_path, monkeypatch):
+    progress = finished()
+    progress.epoch_ended = True
+    for row in progress.history:
+        row |= {"seconds": 1.0, "waiting": 0.0}
+
+    def scored(*_):
+        signal.raise_signal(sent)
+        yield from ()
+
+    saved = []
+    monkeypatch.setattr(sitting, "_score_epoch", scored)
+    monkeypatch.setattr(sitting, "train", lambda *_: iter([progress]))
+    monkeypatch.setattr(sitting, "save", lambda *_: saved.append(progress.step))
+    _, training = news_of(progress)
+    one = SimpleNamespace(plan=plan_of(), network=None, training=training, device=None, teacher=None)
+    folder = RunFolder.create(tmp_path, "bars")
+    with pytest.raises(Stopped):
+        list(train_on(one, progress, folder))
+    assert saved == [progress.step]

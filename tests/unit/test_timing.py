@@ -46,6 +46,30 @@ def test_a_rate_that_diverges_at_once_is_told_before_the_run_begins():
         timing.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
 
 
+def test_where_compiling_fails_training_is_not_compiled(monkeypatch):
+    def fails(network):
+        raise RuntimeError("Failed to find a C++ compiler\nand more")
+
+    monkeypatch.setattr("plusx.training.loop.compiled", fails)
+    given = (plan_of(epochs=1000), tiny.network(), tiny.batches(), Device(), 9.0)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    assert timing.compilation_pays(*given) == (
+        False,
+        9.0,
+        "torch.compile does not work here (RuntimeError: Failed to find a C++ compiler): training is not compiled",
+    )
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_limit_on_the_steps_makes_training_short(monkeypatch):
+    monkeypatch.setattr(timing, "_seconds", lambda *_: pytest.fail("a step was made"))
+    batches = tiny.batches(12, batch_size=4)
+    assert timing.epochs_of(plan_of(epochs=1000, steps=6).recipe, batches) == 2
+    timing.compilation_pays(plan_of(epochs=1000, steps=6), tiny.network(), batches, Device(), 9.0)
+
+
 def test_short_training_is_not_compiled_and_nothing_is_tried(monkeypatch):
     monkeypatch.setattr(timing, "train", lambda *_: pytest.fail("a step was made"))
     assert timing.compilation_pays(plan_of(epochs=10), tiny.network(), tiny.batches(), Device(), 59.0) == (

@@ -30,6 +30,7 @@ from plusx.data.in_order import in_order
 from plusx.data.reading import readable
 from plusx.errors import StorageError
 from plusx.events import Advanced, Event
+from plusx.storage import sync_folder
 
 MAGIC = b"plusx images, 1\n"
 FOOTER = struct.Struct(f"<{len(MAGIC)}sQQ32s")  # magic, where the index begins, its length, its sha256
@@ -129,11 +130,7 @@ class Cache:
         finally:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
 
     def _check_room(self, samples: Sequence[Sample]) -> None:
         places = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), TRIED)).round().astype(int))
@@ -199,5 +196,6 @@ def _alone(path: Path) -> Generator[None]:
         yield
         return
     with path.with_suffix(".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks: each writes a file of its own, as above
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -108,9 +108,9 @@ def reduced(settings: "ImageInput", source: "Source") -> NDArray[np.uint8]:
     """Return what a cache keeps of an image: (H, W, C) uint8.
 
     Without a random crop the image as it is resized for training, not yet cropped, so that training has the same bits
-    as without a cache. With one, at most `KEPT` times the final size on the shorter side: a crop whose sides are below
-    1 / KEPT of the image's is then enlarged from fewer pixels than the file has, and detail finer than that is lost.
-    Images that are smaller already are kept as they are.
+    as without a cache wherever its images have the final size. With one, at most `KEPT` times the final size on the
+    shorter side: a crop whose sides are below 1 / KEPT of the image's is then enlarged from fewer pixels than the file
+    has, and detail finer than that is lost. Images that are smaller already are kept as they are.
     """
     side = math.ceil(KEPT * max(settings.height, settings.width))
     image = read_for_training(settings, source, least=side if settings.random_resized_crop else 0)

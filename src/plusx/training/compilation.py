@@ -1,4 +1,4 @@
-"""Compiling a network's training: torch.compile with settings under which a run can be repeated bit for bit.
+"""Compiling a network's training with torch.compile.
 
 Compiled code does other roundings than what is computed step by step, so whether a run is compiled is decided once and
 kept with it.

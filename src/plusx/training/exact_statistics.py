@@ -4,6 +4,8 @@ Running statistics lag behind the weights and remember noisy batches. He et al. 
 models) average them anew after training; so does Wu and Johnson 2021 (arXiv:2105.07576, section 3, "PreciseBN").
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
@@ -15,12 +17,19 @@ from plusx.training.recipe import Recipe
 
 
 @torch.no_grad()
-def average_statistics(network: nn.Module, batches: Batches, recipe: Recipe, epoch: int, device: Device) -> None:
+def average_statistics(
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    epoch: int,
+    device: Device,
+    names: Collection[str] | None = None,
+) -> None:
     """Replace the running statistics of a network's norms by their means over the first batches of an epoch.
 
-    Means and variances of batches of the recipe's size are averaged, computed in float32 as an evaluation is. Norms
-    that the recipe freezes are left as they are. Of several ranks each takes its part of every batch; unless the norms
-    are synchronized, the variances then are the means of those of the parts.
+    Means and variances of batches of the recipe's size are averaged, computed in float32 as an evaluation is. Of
+    several ranks each takes its part of every batch; unless the norms are synchronized, the variances then are the
+    means of those of the parts.
 
     Args:
         network: On its device; only its norms' statistics change.
@@ -28,9 +37,11 @@ def average_statistics(network: nn.Module, batches: Batches, recipe: Recipe, epo
         recipe: `exact_statistics` is the number of batches.
         epoch: Whose batches, from 0.
         device: Where to compute.
+        names: The norms whose statistics they are, all if none are given; those that are frozen stay as they are.
     """
-    norms = [one for one in network.modules() if isinstance(one, layers.Norm) and one.momentum is not None]
-    if recipe.frozen_norms or not norms:
+    named = [one for name, one in network.named_modules() if names is None or name in names]
+    norms = [one for one in named if isinstance(one, layers.Norm) and one.momentum is not None]
+    if not norms:
         return
     modes = [(one, one.training) for one in network.modules()]
     momenta = [norm.momentum for norm in norms]

@@ -13,7 +13,7 @@ from torch import nn
 from plusx.errors import UsageError
 from plusx.network import layers
 from plusx.network.backbone import Network
-from plusx.training.recipe import FREEZE_WORDS, FROZEN, Recipe
+from plusx.training.recipe import FREEZE_WORDS, FROZEN, Recipe, all_steps
 
 
 def parts_of(network: nn.Module) -> list[list[nn.Module]]:
@@ -50,7 +50,12 @@ def head_steps(network: nn.Module, recipe: Recipe, steps_per_epoch: int) -> int:
     stages = len(parts_of(network)) - 2
     if stages < 0 or frozen_parts(recipe.freeze, stages) == 1 + stages:
         return 0
-    return math.floor(min(recipe.head_epochs, recipe.epochs / 2) * steps_per_epoch)
+    return math.floor(min(recipe.head_epochs * steps_per_epoch, all_steps(recipe, steps_per_epoch) / 2))
+
+
+def trained_norms(network: nn.Module) -> set[str]:
+    """Return the names of the norms that took the statistics of the last step's batch."""
+    return {name for name, one in network.named_modules() if isinstance(one, layers.Norm) and one.training}
 
 
 class Freezing:

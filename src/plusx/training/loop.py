@@ -22,7 +22,7 @@ from plusx.tasks.task import Task
 from plusx.training import memory
 from plusx.training.compilation import compiled
 from plusx.training.exact_statistics import average_statistics
-from plusx.training.freezing import head_steps
+from plusx.training.freezing import head_steps, trained_norms
 from plusx.training.optimization import all_steps, learning_rate
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
@@ -91,9 +91,10 @@ def train(
                     )
                 except NotFinite as error:
                     went_back = heed(error, progress)
-                if progress.step_in_epoch == steps or progress.step == recipe.steps:
+                if not went_back and (progress.step_in_epoch == steps or progress.step == recipe.steps):
+                    trained = trained_norms(network)
                     if recipe.exact_statistics and (choosing or progress.in_last_epoch):
-                        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device)
+                        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device, trained)
                     progress.end_epoch(rate)
                 progress.seconds += time.perf_counter() - asked
                 if went_back:

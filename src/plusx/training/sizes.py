@@ -17,7 +17,7 @@ def side(recipe: Recipe, epoch: int, height: int, width: int) -> tuple[int, int]
     """Return the height and width of training images in an epoch.
 
     They grow in equal steps, as many epochs each, from `first_size` to `last_size`, which they have when `growing` of
-    the epochs are over. On their way they are multiples of 4, above 64 of 32, and at least 8.
+    the epochs are over, and in the last epoch. On their way they are multiples of 4, above 64 of 32, and at least 8.
 
     Args:
         recipe: Its `first_size`, `last_size` and `growing` say how.
@@ -27,7 +27,7 @@ def side(recipe: Recipe, epoch: int, height: int, width: int) -> tuple[int, int]
     """
     share, last = epoch / (recipe.growing * recipe.epochs), recipe.last_size
     height, width = max(1, round(last * height)), max(1, round(last * width))
-    if recipe.first_size >= last or share >= 1:
+    if recipe.first_size >= last or share >= 1 or epoch + 1 >= recipe.epochs:
         return height, width
     grown = int(share * GROWN_IN) / GROWN_IN
     part = (recipe.first_size + (last - recipe.first_size) * grown) / last

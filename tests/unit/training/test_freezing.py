@@ -129,6 +129,19 @@ def test_the_head_has_never_more_than_half_of_all_epochs_alone(epochs, steps):
     assert head_steps(tiny.network(), Recipe(epochs=epochs, head_epochs=2), STEPS) == steps
 
 
+def test_the_head_has_never_more_than_half_of_all_steps_alone():
+    assert head_steps(tiny.network(), Recipe(epochs=4, head_epochs=2, steps=4), STEPS) == 2
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_exact_statistics_leave_what_is_frozen_as_it_is(average):
+    recipe = Recipe(epochs=2, freeze="stem", exact_statistics=2, average_decay=average)
+    before, progress = trained(recipe)
+    stem, stages = (progress.scored_network.backbone.stem, progress.scored_network.backbone.stages)
+    assert same(stem, before.backbone.stem)
+    assert not same(stages, before.backbone.stages)
+
+
 @pytest.mark.parametrize("freeze", ["backbone", "2"])
 def test_where_nothing_waits_for_the_head_the_schedule_is_the_plain_one(freeze):
     assert head_steps(tiny.network(), Recipe(epochs=4, head_epochs=2, freeze=freeze), STEPS) == 0

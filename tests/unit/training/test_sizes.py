@@ -34,9 +34,10 @@ def test_each_side_grows_by_itself():
     assert sizes_of(30, 50)[8] == (30, 50)
 
 
-def test_one_epoch_alone_is_small_and_the_last_ones_are_not():
-    assert sizes_of(32, 32, epochs=1) == [(16, 16)]
-    assert sizes_of(32, 32, epochs=10, growing=1.0)[-1] == (28, 28)
+def test_the_last_epoch_has_the_last_size():
+    assert sizes_of(32, 32, epochs=1) == [(32, 32)]
+    assert sizes_of(32, 32, epochs=10, growing=1.0)[-2:] == [(28, 28), (32, 32)]
+    assert sizes_of(32, 32, epochs=1, growing=1.0) == [(32, 32)]
     assert sizes_of(32, 32, epochs=10, growing=0.9)[-1] == (32, 32)
 
 

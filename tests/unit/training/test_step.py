@@ -280,6 +280,15 @@ def test_rollback_returns_to_the_beginning_of_the_epoch_at_half_the_rate():
     assert differing(state_of(progress)[1], state_of(other)[1]) == []
 
 
+def test_rollback_in_the_first_epoch_does_not_end_it():
+    recipe = policy(not_finite="rollback")
+    progress = new(recipe)
+    poisoned(progress, {2})
+    trained(progress, recipe, tiny.batches(20, batch_size=4))
+    assert [row["step"] for row in progress.history] == [5, 10]
+    assert progress.rollbacks == 1
+
+
 def test_rollback_gives_up_after_some_times():
     recipe = policy(not_finite="rollback")
     progress = new(recipe)
