@@ -20,6 +20,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """The layouts that put the channels last, by the axes that a tensor has."""
+# What torch says of it without a class for it; last what oneDNN says where there is no room for its code.
+NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
         threads=torch.get_num_threads(),
         hardware=_hardware(device),
     )
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(words in str(error).lower() for words in NO_MEMORY)
 
 
 def _device_named(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from plusx import ranks
 from plusx.data.batches import Batches
 from plusx.data.reading import Input
 from plusx.data.steps import evaluation_part
-from plusx.device import Device
+from plusx.device import Device, lacks_memory
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
 from plusx.events import Advanced, Event
 from plusx.tasks.classification import Classification
@@ -54,7 +54,19 @@ def outputs_of(network: nn.Module, images: Tensor, device: Device, look: Input |
         images: As the input prepares them.
         device: Where to compute.
         look: Over its views of an image the outputs are averaged, if one is given.
+
+    Images for which the memory is not enough are answered in two halves, and so on.
     """
+    try:
+        return _outputs_at_once(network, images, device, look)
+    except (RuntimeError, MemoryError) as error:
+        if len(images) == 1 or not lacks_memory(error):
+            raise
+    halves = images.split(-(-len(images) // 2))
+    return torch.cat([outputs_of(network, half, device, look) for half in halves])
+
+
+def _outputs_at_once(network: nn.Module, images: Tensor, device: Device, look: Input | None) -> Tensor:
     with torch.inference_mode(), torch.autocast(device.kind, enabled=False), exact_float32():
         if look is None:
             return network(device.place_images(images))

@@ -17,7 +17,7 @@ from torch import Tensor
 from plusx import ranks
 from plusx.data.batches import Batch
 from plusx.data.steps import step_part
-from plusx.device import Device
+from plusx.device import Device, lacks_memory
 from plusx.errors import PlusxError
 from plusx.tasks.task import Task
 from plusx.training import together
@@ -30,8 +30,6 @@ MOST_SKIPPED_IN_ROW = 10
 MOST_SKIPPED_SHARE = 0.05  # of all steps so far, once there are more than those
 MOST_ROLLBACKS = 5
 ROLLBACK_FACTOR = 0.5  # of the learning rate, each time
-# What torch says of it without a class for it; last what oneDNN says where there is no room for its code.
-NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")
 
 
 class Diverged(PlusxError):
@@ -207,13 +205,6 @@ def part_places(samples: int, parts: int) -> list[slice]:
     parts = min(parts, max(1, samples // 2))
     edges = [samples * number // parts for number in range(parts + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(words in str(error).lower() for words in NO_MEMORY)
 
 
 def heed(error: NotFinite, progress: Progress) -> bool:

@@ -102,6 +102,30 @@ def test_outputs_are_exact_within_a_programs_own_autocast_and_the_caller_is_left
     assert precisions() == before
 
 
+def test_what_the_memory_does_not_hold_is_answered_in_halves():
+    seen = []
+
+    class Small(torch.nn.Module):
+        def forward(self, images):
+            seen.append(len(images))
+            if len(images) > 2:
+                raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")
+            return images.flatten(1)[:, :3]
+
+    images = torch.arange(5 * 64.0).reshape(5, 1, 8, 8)
+    assert torch.equal(outputs_of(Small(), images, Device()), images.flatten(1)[:, :3])
+    assert seen == [5, 3, 2, 1, 2]
+
+
+def test_other_errors_and_a_single_image_too_large_are_told():
+    def fails(images):
+        raise RuntimeError(words)
+
+    for words, count in (("out of memory", 1), ("expected scalar type", 4)):
+        with pytest.raises(RuntimeError, match=words):
+            outputs_of(fails, torch.ones(count, 1, 8, 8), Device())
+
+
 def test_progress_counts_what_is_read_and_then_the_samples():
     batches = tiny.batches(10, training=False)
     work = predict(tiny.network(), tiny.TASK, batches, Device(), "validation")

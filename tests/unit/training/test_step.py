@@ -9,12 +9,12 @@ import pytest
 import tiny
 import torch
 
-from plusx.device import Device
+from plusx.device import Device, lacks_memory
 from plusx.tensor_file import read_tensors, write_tensors
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
-from plusx.training.step import MOST_ROLLBACKS, MOST_SKIPPED_IN_ROW, Diverged, TooLarge, lacks_memory, part_places
+from plusx.training.step import MOST_ROLLBACKS, MOST_SKIPPED_IN_ROW, Diverged, TooLarge, part_places
 
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."
 NORMED = tiny.ARCHITECTURE
