@@ -43,6 +43,7 @@ golden: $(STAMP) ## Recompute parameters and multiply-adds of every architecture
 bench: $(STAMP) ## Run the benchmarks that need no extra data (more: SETS="digits mnist cifar10", DATA=their folder)
 	$(BIN)/python benchmarks/parity.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/training_step.py --model resnet50
 	$(BIN)/python benchmarks/loops.py --model resnet18 --no-compiled
 	$(BIN)/python benchmarks/peak_memory.py --rounds 1
 	$(BIN)/python benchmarks/accuracy.py $(SETS) --data-root "$(DATA)"

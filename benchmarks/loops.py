@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--photos", default="", help="a folder with one folder of photos for each class")
     parser.add_argument("--model", default="", help="of the photos: resnet50, resnet18 ...; for CIFAR-10 resnet20")
     parser.add_argument("--batch", type=int, default=0, help="images a step: 128, or 32 of photos")
-    parser.add_argument("--steps", type=int, default=0, help="of each rival in each round: 20, or 3 of photos")
+    parser.add_argument("--steps", type=int, default=0, help="of each rival in each round: 20, or 12 of photos")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fastai", default="", help="folder of an environment with fastai, made if need be")
@@ -159,7 +159,7 @@ def main() -> None:
     if small and not (Path(options.data_root) / "cifar-10-batches-py").is_dir():
         raise SystemExit("CIFAR-10 is skipped: --data-root names no folder that holds cifar-10-batches-py")
     model = "resnet20" if small else options.model or "resnet50"
-    batch, steps = options.batch or (128 if small else 32), options.steps or (20 if small else 3)
+    batch, steps = options.batch or (128 if small else 32), options.steps or (20 if small else 12)
     python = fastai_python(options.fastai) if options.fastai else ""
     leave_cleanly()
     with contextlib.ExitStack() as stack:
@@ -171,7 +171,7 @@ def main() -> None:
         for name, command in rivals_of(base, fastai=python, compiling=not options.no_compiled):
             rivals.append(Rival(name, command, logs / f"{len(rivals)}.txt"))
             stack.callback(rivals[-1].close)
-        rates, failed = measured(rivals, steps, options.rounds, warm=max(2, steps // 4))
+        rates, failed = measured(rivals, steps, options.rounds, warm=max(8, steps // 4))
     rows = compared(rates, OURS)
     show(rows)
     result = {

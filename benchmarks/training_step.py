@@ -5,13 +5,15 @@
 
 The rivals are the same network in plain PyTorch style: float32, channels first, torch.optim.SGD with its defaults; and
 torch's best plain settings, bfloat16 autocast with channels_last and fused SGD, eager and with torch.compile's
-defaults. plusx takes its own loop, eager (its kernels) and compiled. All take turns in one process, so a change of the
-machine's speed hits all alike. Printed: milliseconds (median, range), images a second, and the ratio to each rival.
+defaults. plusx takes its own loop, eager (its kernels) and compiled. All take turns in one process, in an order that
+rotates, so a change of the machine's speed hits all alike; and all gain from memory that plusx's loop lets the process
+keep. Printed: milliseconds (median, range), images a second, and the ratio to each rival.
 """
 
 import argparse
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,9 +124,11 @@ def measured(work: Work, name: str, left_out: list[str]) -> dict[str, list[float
     rivals = {each: make() for each, make in made.items() if each not in left_out}
     seconds: dict[str, list[float]] = {each: [] for each in rivals}
     for turn in range(WARM_UP + work.rounds):
-        for each, step in rivals.items():
+        names = list(rivals)
+        first = turn % len(names)
+        for each in [*names[first:], *names[:first]]:
             began = time.perf_counter()
-            step()
+            rivals[each]()
             if turn >= WARM_UP:
                 seconds[each].append(time.perf_counter() - began)
     return seconds
@@ -162,7 +166,7 @@ def rows(work: Work, seconds: dict[str, list[float]]) -> list[dict[str, str | fl
 
 
 def main() -> None:
-    """Time all in turn and write what was found beside what is there of other models."""
+    """Time all in turn and write what was found."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", choices=WORKS, default="resnet20")
     options.add_argument("--batch", type=int, help="images a step")
@@ -174,12 +178,10 @@ def main() -> None:
     print(f"kernels: {kernels.describe()}")
     found = rows(work, measured(work, chosen.model, chosen.without))
     RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / "training_step.json"
-    before = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
-    others = [row for row in before if not str(row.get("model", work.title)).startswith(work.title)]
     around = environment(choose_device()) | {"kernels": kernels.describe()}
-    kept = sorted([*others, *found], key=lambda row: row["model"])
-    file.write_text(json.dumps({"rows": kept, "environment": around}, indent=1) + "\n", encoding="utf-8")
+    result = {"rows": found, "environment": around, "load": os.getloadavg()[0]}
+    file = RESULTS / f"training_step-{chosen.model}.json"
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

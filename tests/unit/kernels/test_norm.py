@@ -159,3 +159,22 @@ def test_compiled_and_switched_off_networks_are_torch_s(monkeypatch):
         assert not fits(*given)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert not fits(*given)
+
+
+def test_statistics_that_are_no_longer_tracked_stay():
+    norm, x = nn.BatchNorm2d(16), random((4, 16, 4, 4))
+    norm.track_running_stats = False
+    normalize(norm, x)
+    assert not norm.running_mean.any()
+    assert norm.num_batches_tracked == 0
+
+
+def test_numbers_that_are_not_plain_are_torch_s():
+    x = random((4, 16, 4, 4))
+    assert fits(nn.BatchNorm2d(16), x, None)
+    norm = nn.BatchNorm2d(16)
+    norm.weight = nn.Parameter(torch.ones(32)[::2])
+    assert not fits(norm, x, None)
+    norm = nn.BatchNorm2d(16)
+    norm.running_mean = torch.zeros(16, dtype=torch.float64)
+    assert not fits(norm, x, None)

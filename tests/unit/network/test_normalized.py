@@ -105,6 +105,25 @@ def test_who_looks_sees_the_parts(used):
 
 
 @NEEDED
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2, 2), nn.AvgPool2d(2), nn.MaxPool2d(3, 2)], ids=str)
+def test_a_pool_is_what_it_is(pool):
+    norm, x = nn.BatchNorm2d(16), random((2, 16, 8, 8))
+    torch.testing.assert_close(normalize(norm, x, pool=pool), norm(pool(x)), rtol=1e-4, atol=1e-5)
+    seen = []
+    pool.register_forward_hook(lambda module, given, y: seen.append(y))
+    normalize(norm, x, pool=pool)
+    assert len(seen) == 1
+
+
+@NEEDED
+def test_a_part_that_is_computed_otherwise_is_called(used):
+    norm, x = nn.BatchNorm2d(16), random((2, 16, 4, 4))
+    norm.forward = lambda x: x * 0
+    assert not normalize(norm, x, activation=layers.activation()).any()
+    assert not used
+
+
+@NEEDED
 def test_a_frozen_norm_and_evaluation_are_torch_s(used):
     block = block_of("basic").train()
     for part in block.modules():
