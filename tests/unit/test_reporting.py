@@ -48,6 +48,18 @@ def test_the_first_screen_tells_data_network_and_training(data):
     assert rows["Training", "batches"].startswith("in memory")
 
 
+def test_mixtures_a_limit_on_the_steps_and_views_are_told(data):
+    rows = screen(data, mixup=0.2, cutmix=1.0, epochs=7, steps=1000)
+    assert rows["Network", "augmentation"] == "mirrored left to right, padded and cropped, mixup, cutmix"
+    assert rows["Training", "length"] == "7 epochs of 3 steps, 1,000 steps at most, batch 128"
+    assert ("Network", "views") not in rows
+    plan = plan_of()
+    plan = dataclasses.replace(plan, input=dataclasses.replace(plan.input, views="flip"))
+    given = (data, network(), tiny.batches(), Device(), ("expected", "1 s"))
+    rows = rows_of(reporting.first_screen(plan, *given))
+    assert rows["Network", "views"] == "each answer is averaged over the image and its mirror image"
+
+
 def test_a_split_that_the_source_calls_val_is_told_once(data):
     assert screen(dataclasses.replace(data, test_name="val"))["Data", "samples"] == "12 train, 3 validation, 6 val"
 
