@@ -60,9 +60,9 @@ def normalized_beside(
     kernels = known and not is_watched(norm) and not is_watched(activation)
     relu = activation is not None
     if kernels and not is_watched(conv) and not is_watched(pool) and convolution.fits(conv, norm, x, added, pool):
-        batch_norm, pooled = cast("nn.BatchNorm2d", norm), pool is not None
+        batch_norm, half = cast("nn.BatchNorm2d", norm), pool is not None
         return convolution.convolve_and_normalize(
-            conv, batch_norm, x, added, activation=relu, add_last=add_last, pooled=pooled
+            conv, batch_norm, x, added, activation=relu, add_last=add_last, pooled=half
         )
     y: Tensor = x if conv is None else conv(x)
     y = y if pool is None else pooled(pool, y)
