@@ -5,25 +5,29 @@
 
 The rivals are the same network in plain PyTorch style: float32, channels first, torch.optim.SGD with its defaults; and
 torch's best plain settings, bfloat16 autocast with channels_last and fused SGD, eager and with torch.compile's
-defaults. plusx takes its own loop, eager (its kernels) and compiled. All take turns in one process, in an order that
-rotates, so a change of the machine's speed hits all alike; and all gain from memory that plusx's loop lets the process
-keep. Printed: milliseconds (median, range), images a second, and the ratio to each rival.
+defaults. plusx takes its own loop, eager (its kernels) and compiled. Each has a process of its own, as its users would
+have, and is frozen while it is not its turn (turns.py); the order rotates, so a change of the machine's speed hits all
+alike. Printed: milliseconds (median, range), images a second, and the ratio to each rival.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
-import time
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import NoReturn
 
 import numpy as np
 import torch
 import torchvision
 from plain import ResNet20
 from torch import nn
+from turns import Rival, Turn, leave_cleanly
 
 import plusx
 from plusx import kernels
@@ -36,6 +40,7 @@ from plusx.training.recipe import Recipe
 
 RESULTS = Path(__file__).parent / "results"
 WARM_UP = 5
+MOST_STEPS = 10**6
 PLAIN, BEST, BEST_COMPILED = "plain script (float32)", "best plain settings", "best plain settings, compiled"
 OURS, OURS_COMPILED = "plusx", "plusx, compiled"
 NAMES = (PLAIN, BEST, BEST_COMPILED, OURS, OURS_COMPILED)
@@ -50,12 +55,15 @@ class Work:
     batch: int
     classes: int
     rounds: int
+    steps: int  # of a round
     plain: Callable[[int], nn.Module]
 
 
 WORKS = {
-    "resnet20": Work("ResNet-20", 32, 128, 10, 40, ResNet20),
-    "resnet50": Work("ResNet-50", 224, 16, 1000, 10, lambda classes: torchvision.models.resnet50(num_classes=classes)),
+    "resnet20": Work("ResNet-20", 32, 128, 10, 30, 4, ResNet20),
+    "resnet50": Work(
+        "ResNet-50", 224, 16, 1000, 10, 1, lambda classes: torchvision.models.resnet50(num_classes=classes)
+    ),
 }
 
 
@@ -103,34 +111,54 @@ def ours(work: Work, name: str, images: torch.Tensor, targets: torch.Tensor, *, 
     device.place(network)
     task = Classification(tuple(map(str, range(work.classes))))
     batch = Batch(images, targets, np.arange(len(images)), len(images))
-    batches = Same(batch, work.rounds + WARM_UP + 1)
+    batches = Same(batch, MOST_STEPS)
     recipe = Recipe(epochs=1, batch_size=len(images), weight_decay=1e-4)
     steps = train(network, task, batches, recipe, device=device)
     return lambda: next(steps) and None
 
 
-def measured(work: Work, name: str, left_out: list[str]) -> dict[str, list[float]]:
-    """Return the seconds of each rival's steps, taken in turns."""
+def step_of(work: Work, name: str, rival: str) -> Callable[[], None]:
+    """Return one step of a rival."""
     torch.manual_seed(0)
     images = torch.randn(work.batch, 3, work.side, work.side)
     targets = torch.randint(0, work.classes, (work.batch,))
-    made: dict[str, Callable[[], Callable[[], None]]] = {
-        PLAIN: lambda: plain(work, images, targets, best=False, compiled=False),
-        BEST: lambda: plain(work, images, targets, best=True, compiled=False),
-        BEST_COMPILED: lambda: plain(work, images, targets, best=True, compiled=True),
-        OURS: lambda: ours(work, name, images, targets, compiled=False),
-        OURS_COMPILED: lambda: ours(work, name, images, targets, compiled=True),
-    }
-    rivals = {each: make() for each, make in made.items() if each not in left_out}
-    seconds: dict[str, list[float]] = {each: [] for each in rivals}
-    for turn in range(WARM_UP + work.rounds):
-        names = list(rivals)
-        first = turn % len(names)
-        for each in [*names[first:], *names[:first]]:
-            began = time.perf_counter()
-            rivals[each]()
-            if turn >= WARM_UP:
-                seconds[each].append(time.perf_counter() - began)
+    compiled = rival in (BEST_COMPILED, OURS_COMPILED)
+    if rival in (OURS, OURS_COMPILED):
+        return ours(work, name, images, targets, compiled=compiled)
+    return plain(work, images, targets, best=rival != PLAIN, compiled=compiled)
+
+
+def train_alone(work: Work, name: str, rival: str) -> NoReturn:
+    """Be a rival's process: make steps, in turns."""
+    turn = Turn()
+    step = step_of(work, name, rival)
+    while True:
+        step()
+        turn(work.batch)
+
+
+def measured(work: Work, name: str, left_out: list[str]) -> dict[str, list[float]]:
+    """Return the seconds of each rival's steps, taken in turns."""
+    leave_cleanly()
+    with contextlib.ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        rivals: list[Rival] = []
+        for each in NAMES:
+            if each not in left_out:
+                command = [sys.executable, __file__, "--model", name, "--batch", str(work.batch), "--alone", each]
+                rivals.append(Rival(each, command, logs / f"{len(rivals)}.txt"))
+                stack.callback(rivals[-1].close)
+        seconds: dict[str, list[float]] = {rival.name: [] for rival in rivals}
+        for rival in rivals:
+            if not (rival.take() and rival.take(WARM_UP)):
+                raise SystemExit(f"{rival.name} failed: {rival.error}")
+        for turn in range(work.rounds):
+            first = turn % len(rivals)
+            for rival in [*rivals[first:], *rivals[:first]]:
+                answer = rival.take(work.steps)
+                if not answer:
+                    raise SystemExit(f"{rival.name} failed: {rival.error}")
+                seconds[rival.name].append(answer["seconds"] / work.steps)
     return seconds
 
 
@@ -172,9 +200,12 @@ def main() -> None:
     options.add_argument("--batch", type=int, help="images a step")
     options.add_argument("--rounds", type=int, help="how often all take their turn")
     options.add_argument("--without", nargs="*", choices=NAMES, default=[], help="rivals to leave out")
+    options.add_argument("--alone", choices=NAMES, help=argparse.SUPPRESS)  # this is that rival's process
     chosen = options.parse_args()
     work = WORKS[chosen.model]
     work = dataclasses.replace(work, batch=chosen.batch or work.batch, rounds=chosen.rounds or work.rounds)
+    if chosen.alone:
+        train_alone(work, chosen.model, chosen.alone)
     print(f"kernels: {kernels.describe()}")
     found = rows(work, measured(work, chosen.model, chosen.without))
     RESULTS.mkdir(exist_ok=True)
