@@ -263,7 +263,8 @@ def test_every_part_takes_defaults_then_recipe_then_config_then_options(tmp_path
 @pytest.mark.parametrize("data", FACTS)
 def test_a_config_of_a_plan_gives_the_plan_again(tmp_path, data):
     values = VALUES if data == "digits" else PHOTO_VALUES
-    for options in ({}, {name: values[name] for name in SINGLE}):
+    together = {name: values[name] for name in SINGLE if name != "frozen_scales"}  # which zero_init_residual forbids
+    for options in ({}, together, {"frozen_scales": True}):
         plan = plan_for(data, **options)
         path = tmp_path / "config.yaml"
         path.write_text(plan.to_yaml(), encoding="utf-8")
