@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from plusx.arithmetic import arithmetic, differences
 from plusx.data import Dataset
-from plusx.data.split import SplitRow, read_splits
+from plusx.data.split import read_splits, split_rows
 from plusx.device import Device
 from plusx.errors import CheckpointError, DataError, PlusxError, StorageError
 from plusx.plan import Plan
@@ -38,11 +38,7 @@ BEARABLE = 3  # saves in a row that may fail within an epoch; the next stops the
 
 def check_same_data(folder: RunFolder, data: Dataset, teacher: Teacher | None = None) -> None:
     """Refuse to resume on other data than the run began with, or with another teacher."""
-    now = [
-        SplitRow(one.name, one.sha256, one.split or "", "" if one.target is None else data.classes[one.target])
-        for one in data.samples
-    ]
-    then = read_splits(folder.splits)
+    now, then = split_rows(data), read_splits(folder.splits)
     if now != then:
         changed = len(set(now) ^ set(then))
         how = f"{changed} entries differ from its splits.csv" if changed else "their order is another one"

@@ -83,7 +83,8 @@ def _compiled_seconds(plan: Plan, network: Network, batches: Batches, device: De
     except PlusxError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the compiler and its backends raise
-        failure = f" ({type(error).__name__}: {str(error).strip().splitlines()[0][:100] if str(error) else ''})"
+        words = next(iter(str(error).strip().splitlines()), "without a word")
+        failure = f" ({type(error).__name__}: {words[:100]})"
     (failed,) = ranks.largest(int(not steps))
     return ([] if failed else steps), failure
 

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +161,14 @@ def without_training(dataset: Dataset, trained: Iterable[str]) -> tuple[Dataset,
     return replace(dataset, samples=kept), len(dataset.samples) - len(kept)
 
 
+def split_rows(dataset: Dataset) -> list[SplitRow]:
+    """Return what each sample is used for, in their order."""
+    return [
+        SplitRow(one.name, one.sha256, one.split or "", "" if one.target is None else dataset.classes[one.target])
+        for one in dataset.samples
+    ]
+
+
 def write_splits(path: Path, dataset: Dataset) -> None:
     """Write what each sample is used for: the columns path, sha256, split, class.
 
@@ -170,9 +178,7 @@ def write_splits(path: Path, dataset: Dataset) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for sample in dataset.samples:
-        label = "" if sample.target is None else dataset.classes[sample.target]
-        writer.writerow((sample.name, sample.sha256, sample.split or "", label))
+    writer.writerows(astuple(row) for row in split_rows(dataset))
     write_text(path, text.getvalue())
 
 

@@ -92,9 +92,9 @@ def train(
                 except NotFinite as error:
                     went_back = heed(error, progress)
                 if not went_back and (progress.step_in_epoch == steps or progress.step == recipe.steps):
-                    trained = trained_norms(network)
                     if recipe.exact_statistics and (choosing or progress.in_last_epoch):
-                        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device, trained)
+                        names = trained_norms(network)
+                        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device, names)
                     progress.end_epoch(rate)
                 progress.seconds += time.perf_counter() - asked
                 if went_back:
