@@ -10,9 +10,22 @@ struct Shape {
     long height, width, from, to;  // of what is read; channels `from` -> channels `to`
 };
 
-// A weight of 9 from to numbers, in the order that `convolve` reads: [to / 16][row][from / 2][column][16][2].
-INLINE long weight_place(const Shape& s, long row, long column, long from, long to) {
-    return ((((to / 16 * 3 + row) * (s.from / 2) + from / 2) * 3 + column) * 16 + to % 16) * 2 + from % 2;
+// The sums of PIXELS pixels from `place`, 16 * BLOCKS channels of `to` each: what is in `first`, or zero.
+template <int PIXELS, int BLOCKS>
+INLINE void begin_sums(__m512 sum[PIXELS][BLOCKS], const bfloat16* first, long place, long to) {
+#pragma GCC unroll 16
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 2
+        for (int b = 0; b < BLOCKS; b++)
+            sum[p][b] = first ? load(first + place + p * to + b * 16, Whole()) : _mm512_setzero_ps();
+}
+
+template <int PIXELS, int BLOCKS>
+INLINE void store_sums(const __m512 sum[PIXELS][BLOCKS], bfloat16* y, long place, long to) {
+#pragma GCC unroll 16
+    for (int p = 0; p < PIXELS; p++)
+#pragma GCC unroll 2
+        for (int b = 0; b < BLOCKS; b++) store(y + place + p * to + b * 16, sum[p][b], Whole());
 }
 
 // PIXELS of row h, from pixel w, 16 * BLOCKS channels from `block`, added to `first` unless that is null; LEFT and
@@ -22,11 +35,7 @@ INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* wei
                           bfloat16* y, long h, long w, long block) {
     const long place = (h * (s.width / STRIDE) + w) * s.to + block * 16;
     __m512 sum[PIXELS][BLOCKS];
-#pragma GCC unroll 16
-    for (int p = 0; p < PIXELS; p++)
-#pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++)
-            sum[p][b] = first ? load(first + place + p * s.to + b * 16, Whole()) : _mm512_setzero_ps();
+    begin_sums<PIXELS, BLOCKS>(sum, first, place, s.to);
     const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32, source = h * STRIDE - 1;
     for (long row = source < 0 ? 1 : 0; row < 3 && source + row < s.height; row++) {
         const bfloat16* kernel = weight + block * block_size + row * pairs_in * 96;
@@ -51,10 +60,7 @@ INLINE void convolve_tile(const Shape& s, const bfloat16* x, const bfloat16* wei
             }
         }
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < PIXELS; p++)
-#pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++) store(y + place + p * s.to + b * 16, sum[p][b], Whole());
+    store_sums<PIXELS, BLOCKS>(sum, y, place, s.to);
 }
 
 // The gradient of what a convolution of stride 2 reads: PIXELS of row h, twice as wide as the gradients `x`, from pixel
@@ -64,11 +70,7 @@ INLINE void spread_tile(const Shape& s, const bfloat16* x, const bfloat16* weigh
                         long h, long w, long block) {
     const long place = (h * 2 * s.width + w) * s.to + block * 16;
     __m512 sum[PIXELS][BLOCKS];
-#pragma GCC unroll 16
-    for (int p = 0; p < PIXELS; p++)
-#pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++)
-            sum[p][b] = first ? load(first + place + p * s.to + b * 16, Whole()) : _mm512_setzero_ps();
+    begin_sums<PIXELS, BLOCKS>(sum, first, place, s.to);
     const long pairs_in = s.from / 2, block_size = 9 * pairs_in * 32;
     for (long row = (h + 1) % 2; row < 3; row += 2) {  // h = 2 source + 1 - row
         const long source = (h + row - 1) / 2;
@@ -95,10 +97,7 @@ INLINE void spread_tile(const Shape& s, const bfloat16* x, const bfloat16* weigh
             }
         }
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < PIXELS; p++)
-#pragma GCC unroll 2
-        for (int b = 0; b < BLOCKS; b++) store(y + place + p * s.to + b * 16, sum[p][b], Whole());
+    store_sums<PIXELS, BLOCKS>(sum, y, place, s.to);
 }
 
 // What the gradient of the weight reads of some images: one part a thread, in the second cache.

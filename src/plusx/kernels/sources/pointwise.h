@@ -39,19 +39,7 @@ INLINE void multiply_pixels(const bfloat16* x, long from, const bfloat16* column
         sum[p][0] = start ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + p * COLUMNS);
         sum[p][1] = start ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + p * COLUMNS + 16);
     }
-    for (long pair = 0; pair < count; pair++, x += 2, columns += 2 * COLUMNS) {
-        if (pair % 16 == 0) {
-#pragma GCC unroll 8
-            for (int p = 0; p < PIXELS; p++) _mm_prefetch((const char*)(x + (p + PIXELS) * from), _MM_HINT_T0);
-        }
-        const __m512bh a = pairs(columns), b = pairs(columns + 32);
-#pragma GCC unroll 8
-        for (int p = 0; p < PIXELS; p++) {
-            const __m512bh both = one_pair(x + p * from);
-            sum[p][0] = _mm512_dpbf16_ps(sum[p][0], both, a);
-            sum[p][1] = _mm512_dpbf16_ps(sum[p][1], both, b);
-        }
-    }
+    add_products<PIXELS, true>(sum, x, from, 2, columns, count);
 #pragma GCC unroll 8
     for (int p = 0; p < PIXELS; p++)
 #pragma GCC unroll 2

@@ -43,8 +43,27 @@ INLINE void store_panel(bfloat16* to, long rows, long pair, long channel, __m512
     }
 }
 
-// ROWS x COLUMNS of a product of matrices, added to what is there if ADD: `count` pairs of numbers of each row, the next
-// pair `step` further, rows `row` apart; the columns are [count][COLUMNS][2].
+// Add MANY x COLUMNS of a product of matrices: `count` pairs of numbers of each row, the next pair `step` further, rows
+// `row` apart; the columns are [count][COLUMNS][2]. AHEAD: the rows behind these come next, and are asked for.
+template <int MANY, bool AHEAD>
+INLINE void add_products(__m512 sum[MANY][2], const bfloat16* rows, long row, long step, const bfloat16* columns,
+                         long count) {
+    for (long pair = 0; pair < count; pair++, rows += step, columns += 2 * COLUMNS) {
+        if (AHEAD && pair % 16 == 0) {
+#pragma GCC unroll 8
+            for (int r = 0; r < MANY; r++) _mm_prefetch((const char*)(rows + (r + MANY) * row), _MM_HINT_T0);
+        }
+        const __m512bh a = pairs(columns), b = pairs(columns + 32);
+#pragma GCC unroll 8
+        for (int r = 0; r < MANY; r++) {
+            const __m512bh both = one_pair(rows + r * row);
+            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], both, a);
+            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], both, b);
+        }
+    }
+}
+
+// The same of ROWS rows, [ROWS][COLUMNS] in memory, added to what is there if ADD.
 template <bool ADD>
 INLINE void multiply(const bfloat16* rows, long row, long step, const bfloat16* columns, long count, float* to) {
     __m512 sum[ROWS][2];
@@ -53,15 +72,7 @@ INLINE void multiply(const bfloat16* rows, long row, long step, const bfloat16* 
         sum[r][0] = ADD ? _mm512_loadu_ps(to + r * COLUMNS) : _mm512_setzero_ps();
         sum[r][1] = ADD ? _mm512_loadu_ps(to + r * COLUMNS + 16) : _mm512_setzero_ps();
     }
-    for (long pair = 0; pair < count; pair++, rows += step, columns += 2 * COLUMNS) {
-        const __m512bh a = pairs(columns), b = pairs(columns + 32);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS; r++) {
-            const __m512bh both = one_pair(rows + r * row);
-            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], both, a);
-            sum[r][1] = _mm512_dpbf16_ps(sum[r][1], both, b);
-        }
-    }
+    add_products<ROWS, false>(sum, rows, row, step, columns, count);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
         _mm512_storeu_ps(to + r * COLUMNS, sum[r][0]);

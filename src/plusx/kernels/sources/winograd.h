@@ -193,7 +193,6 @@ INLINE long pair_tiles(const Shape& s) {
     return std::min(256L, std::max(64L, 65536 / std::max(s.from, s.to) / 2 * 2));
 }
 INLINE long woven_size(const Shape& s, long channels) { return FREQUENCIES * plane_size(pair_tiles(s), channels); }
-INLINE long weight_frequencies_size(const Shape& s) { return FREQUENCIES * s.from * s.to; }
 
 template <int SIDE, int PANEL, class Transform>
 INLINE void weave(const Shape& s, long channels, const bfloat16* x, long begin, long rows, long tiles, bfloat16* to,
