@@ -109,21 +109,22 @@ class Bench:
         tasks = [task for name, task in names.items() if compiled or name != first.reference]
         if self.minutes < QUICK:
             kept = [task for task in tasks if task[0].ingredient in ALWAYS]
-            tasks = kept + random.sample([task for task in tasks if task not in kept], max(3, int(3 * self.minutes)))
+            drawn = 1 if compiled else max(3, int(3 * self.minutes))
+            tasks = kept + random.sample([task for task in tasks if task not in kept], drawn)
         good = [] if compiled else [first.reference]
-        for (cell, *_), problem in self.each(unbroken, tasks):
+        for (cell, *_), problem in self.each(unbroken, tasks, MATRIX_UNTIL):
             if problem:
                 self.fail(str(problem))
             else:
                 good.append(cell.reference)
         return good
 
-    def matrix(self, references: list[str], part: float, *, compiled: bool = False) -> None:
+    def matrix(self, references: list[str], *, compiled: bool = False) -> None:
         """Kill and resume each field of the matrix once."""
         fields = [cell for cell in cells(compiled=compiled) if cell.reference in references]
         random.shuffle(fields)
         tasks = [(cell, random.randint(1, 3), self.photos, self.work) for cell in fields]
-        done = self.each(passes, tasks, part)
+        done = self.each(passes, tasks, MATRIX_UNTIL)
         failed = [f"{task[0]}: {problem}" for task, problem in done if problem]
         for problem in failed:
             self.fail(problem)
@@ -183,7 +184,7 @@ class Bench:
         if self.minutes >= 60 and (counts["kills"] < ENOUGH["kills"] or inside < ENOUGH["inside"]):
             self.fail(f"expected {ENOUGH['kills']} kills and {ENOUGH['inside']} inside saves in an hour")
 
-    def all(self, parts: list[str], *, compiled: bool) -> None:
+    def all(self, parts: list[str]) -> None:
         """Do the parts that are wanted."""
         references = self.references()
         self.say(f"{len(references)} unbroken runs")
@@ -192,9 +193,8 @@ class Bench:
         if "failures" in parts:
             self.failures()
         if "matrix" in parts:
-            self.matrix(references, MATRIX_UNTIL)
-        if "matrix" in parts and compiled:
-            self.matrix(self.references(compiled=True), 1.0, compiled=True)
+            self.matrix(references)
+            self.matrix(self.references(compiled=True), compiled=True)
         if "kills" in parts:
             self.kills(references)
 
@@ -204,9 +204,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument(
-        "--compiled", action="store_true", help="also the compiled half of the matrix, which takes long"
-    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="an empty folder to work in, which is kept")
@@ -215,7 +212,7 @@ def main() -> int:
     work = given.work or Path(tempfile.mkdtemp(prefix="torture-"))
     work.mkdir(parents=True, exist_ok=True)
     bench = Bench(given.minutes, given.processes, work)
-    bench.all(given.parts, compiled=given.compiled)
+    bench.all(given.parts)
     bench.pool.shutdown()
     where = {key: value for key, value in environment(Device()).items() if key != "device"}
     text = {"minutes": given.minutes, "seed": given.seed, **bench.figures, "wrong": bench.wrong, "environment": where}
