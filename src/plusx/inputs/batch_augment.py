@@ -121,6 +121,8 @@ def resized_bytes(images: Tensor, height: int, width: int, interpolation: str) -
         return resized(images, *spans, interpolation).round_().to(torch.uint8)
     if not images.is_contiguous(memory_format=torch.channels_last):
         images = images.contiguous()
+    elif len(images) == 1:  # torch sees channels last in the batch's stride too, and is faster then
+        images = images[0].permute(1, 2, 0)[None].permute(0, 3, 1, 2)
     return interpolate(images, size=(height, width), mode=interpolation, antialias=True)
 
 

@@ -92,8 +92,9 @@ def file_part(settings: "ImageInput", source: "Source", numbers: NDArray[np.floa
     if isinstance(image, JpegImageFile):
         box = crop_box(*upright_size(image), settings, numbers)
         factor = next((by for by in FACTORS if box[2] // by >= settings.height and box[3] // by >= settings.width), 1)
-        if content and orientation(image) == 1:
-            image = JpegImageFile(io.BytesIO(ending_at(content, box[0] + box[2] + BELOW)))
+        shorter = ending_at(content, box[0] + box[2] + BELOW) if orientation(image) == 1 else content
+        if shorter is not content:
+            image = JpegImageFile(io.BytesIO(shorter))
         reduce_by(image, factor)
     whole = decode(image, content=content, name=name, suffix=suffix)
     top, left, tall, wide = box or crop_box(whole.height, whole.width, settings, numbers)
