@@ -26,6 +26,7 @@ from plusx.storage import write_text, writing
 PIECE = 1 << 18
 PATIENCE = 30.0  # seconds without a sign of life from a server
 PAUSE = 0.2  # seconds between two looks at whether another process is done with the same file
+ELSEWHERE = "name another folder: --data-root for data sets, $XDG_CACHE_HOME for weights"
 SCHEMES = ("http", "https", "file")
 PARTIAL, NO_SUCH_RANGE = 206, 416
 
@@ -85,7 +86,7 @@ def download(
     sums = Sums(md5, sha256)
     if path.is_file() and not sums.mismatch(path):
         return
-    with writing(path):
+    with writing(path, ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     file = yield from alone(part)
@@ -97,7 +98,7 @@ def download(
         for url in [*at_mirror(mirror, path.name), *urls]:
             failure = yield from received(url, file, part, path.name, sums)
             if not failure:
-                with writing(path):
+                with writing(path, ELSEWHERE):
                     part.replace(path)
                 removed(part)
                 return
@@ -123,7 +124,7 @@ def at_mirror(mirror: str | None, name: str) -> list[str]:
 def alone(part: Path) -> Generator[Event, None, BinaryIO]:
     """Open a part for this process only; wait while another one writes to it."""
     while True:
-        with writing(part):
+        with writing(part, ELSEWHERE):
             file = part.open("a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,13 +184,13 @@ def filled(url: str, file: BinaryIO, part: Path, name: str, *, mixing: bool) -> 
                     response.close()
                     return (yield from filled(url, file, part, name, mixing=mixing))
             total = done + length if (length := length_of(response)) is not None else None
-            write_text(sidecar(part), json.dumps(asdict(Origin(url, mark_of(response), total))))
+            write_text(sidecar(part), json.dumps(asdict(Origin(url, mark_of(response), total))), ELSEWHERE)
             while piece := response.read(PIECE):
-                with writing(part):
+                with writing(part, ELSEWHERE):
                     file.write(piece)
                 done += len(piece)
                 yield Advanced(f"downloading {name}", done, total, "bytes")
-            with writing(part):
+            with writing(part, ELSEWHERE):
                 file.flush()
     except urllib.error.HTTPError as error:
         with error:

@@ -15,19 +15,24 @@ from typing import BinaryIO
 from plusx.errors import StorageError
 
 REASONS = {
-    errno.ENOSPC: "no space is left on the disk; free some or choose another folder with --out",
-    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder with --out",
-    errno.EROFS: "the disk is read-only; choose another folder with --out",
-    errno.EACCES: "this user may not write there; choose another folder with --out",
-    errno.EPERM: "this user may not write there; choose another folder with --out",
+    errno.ENOSPC: "no space is left on the disk; free some",
+    errno.EDQUOT: "your disk quota is used up; free some space",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "this user may not write there",
+    errno.EPERM: "this user may not write there",
 }
+OTHER_OUT = "choose another folder with --out"
 PART = ".part"
 BUFFER = 2**20  # bytes that small pieces are gathered to
 
 
 @contextmanager
-def writing(path: Path) -> Generator[None]:
+def writing(path: Path, instead: str = OTHER_OUT) -> Generator[None]:
     """Turn what the operating system says of a failed write into one sentence.
+
+    Args:
+        path: What is written.
+        instead: What the user can do, if not free space or get the right to write.
 
     Raises:
         StorageError: The disk is full, the folder is read-only, or the write failed for another reason.
@@ -36,11 +41,12 @@ def writing(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         reason = REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise StorageError(f"could not write {str(path)!r}: {reason}") from error
+        then = " or" if "; " in reason else ";"
+        raise StorageError(f"could not write {str(path)!r}: {reason}{then} {instead}") from error
 
 
 @contextmanager
-def replacing(path: Path) -> Generator[BinaryIO]:
+def replacing(path: Path, instead: str = OTHER_OUT) -> Generator[BinaryIO]:
     """Give a file to write to, which takes the place of `path` when the block ends without an error.
 
     Raises:
@@ -48,7 +54,7 @@ def replacing(path: Path) -> Generator[BinaryIO]:
             failed, the new file stands there, whole, and may be lost with the machine's power.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    with writing(path):
+    with writing(path, instead):
         try:
             with beside.open("wb", BUFFER) as file:
                 yield file
@@ -62,19 +68,19 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         sync_folder(path.parent)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, instead: str = OTHER_OUT) -> None:
     """Write `content` to `path`, in a folder that exists: all of it or, whatever happens, nothing.
 
     Raises:
         StorageError: It could not be written; what stood at `path` still does.
     """
-    with replacing(path) as file:
+    with replacing(path, instead) as file:
         file.write(content)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, instead: str = OTHER_OUT) -> None:
     """Write UTF-8 text to `path`: all of it or nothing; bytes of a path that are no text are written as escapes."""
-    write_bytes(path, content.encode("utf-8", "backslashreplace"))
+    write_bytes(path, content.encode("utf-8", "backslashreplace"), instead)
 
 
 def sync_folder(path: Path) -> None:

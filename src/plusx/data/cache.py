@@ -30,13 +30,14 @@ from plusx.data.in_order import in_order
 from plusx.data.reading import readable
 from plusx.errors import StorageError
 from plusx.events import Advanced, Event
-from plusx.storage import sync_folder
+from plusx.storage import sync_folder, writing
 
 MAGIC = b"plusx images, 1\n"
 FOOTER = struct.Struct(f"<{len(MAGIC)}sQQ32s")  # magic, where the index begins, its length, its sha256
 ENTRY = np.dtype([("offset", "<u8"), ("height", "<u4"), ("width", "<u4"), ("channels", "<u4"), ("sum", "<u4")])
 TRIED = 32  # images from whose size that of the file is estimated
 MARGIN = 1.1
+OTHER_CACHE = "give another folder with --cache, or leave it out"
 
 Pixels = NDArray[np.uint8]
 
@@ -73,7 +74,7 @@ class Cache:
         self._places = np.array([place_of[content] for content in sums], dtype=np.int64)
         told = json.dumps({"settings": self.settings, "contents": contents}, sort_keys=True)
         path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.images"
-        with _writing(path):
+        with writing(path, OTHER_CACHE):
             self.folder.mkdir(parents=True, exist_ok=True)
             with _alone(path):
                 if index_of(path, len(contents)) is None:
@@ -174,17 +175,6 @@ def _seal(file: BinaryIO, entries: NDArray[Any]) -> None:
 def _sum_of(source: Source) -> str:
     content = source.read_bytes() if isinstance(source, Path) else np.ascontiguousarray(source).data
     return hashlib.sha256(content).hexdigest()
-
-
-@contextmanager
-def _writing(path: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"the cache {str(path)!r} could not be written: {error.strerror or error}; free some space, give another "
-            "folder with --cache, or leave it out"
-        ) from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plusx.data.dataset import Dataset, Sample, listed
-from plusx.download import download
+from plusx.download import ELSEWHERE, download
 from plusx.errors import DataError
 from plusx.events import Event, Noted
 from plusx.storage import cache_folder, writing
@@ -196,7 +196,7 @@ def fetch_cifar(reader: Reader, folder: Path) -> Generator[Event, None, None]:
     """Fetch CIFAR's archive and unpack it."""
     archive = folder.parent / reader.filename
     yield from download([reader.url], archive, md5=reader.tgz_md5)
-    with writing(folder), tarfile.open(archive) as packed:
+    with writing(folder, ELSEWHERE), tarfile.open(archive) as packed:
         packed.extractall(folder.parent, filter="data")
     archive.unlink()
 

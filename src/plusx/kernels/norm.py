@@ -134,39 +134,47 @@ class Kept(NamedTuple):
     statistics: Tensor
     signs: Tensor | None
 
+    def task(self, *, activation: bool, **more: float | None) -> NormTask:
+        """Return what the kernels are to do with these, and what each way needs besides."""
+        channels = self.x.shape[1]
+        return NormTask(
+            x=at(self.x),
+            signs=at(self.signs),
+            weight=at(self.weight),
+            bias=at(self.bias),
+            mean=self.statistics.data_ptr(),
+            inverse=self.statistics.data_ptr() + 4 * channels,
+            rows=self.x.numel() // channels,
+            channels=channels,
+            unit=max(1, UNIT_BYTES // (self.x.element_size() * channels)),
+            threads=torch.get_num_threads(),
+            is_float=DTYPES[self.x.dtype],
+            activation=activation,
+            **more,
+        )
+
 
 def forward_task(
     x: Tensor, added: Tensor | None, weight: Tensor | None, bias: Tensor | None, settings: Settings
 ) -> tuple[NormTask, Tensor, Kept]:
     """Return what the kernels are to do with x (B, C, H, W), where the result will be, and what is to be kept."""
     channels = x.shape[1]
-    rows = x.numel() // channels
     y, statistics = torch.empty_like(x), x.new_empty((2, channels), dtype=torch.float32)
     signs = None
     if added is not None and settings.activation and not settings.add_last:
-        signs = x.new_empty((rows, -(-channels // LANES)), dtype=torch.int16)
-    task = NormTask(
-        x=at(x),
+        signs = x.new_empty((x.numel() // channels, -(-channels // LANES)), dtype=torch.int16)
+    kept = Kept(x, weight, bias, statistics, signs)
+    task = kept.task(
         added=at(added),
         y=at(y),
-        signs=at(signs),
-        weight=at(weight),
-        bias=at(bias),
-        mean=statistics.data_ptr(),
-        inverse=statistics.data_ptr() + 4 * channels,
         running_mean=at(settings.running_mean),
         running_variance=at(settings.running_variance),
-        rows=rows,
-        channels=channels,
-        unit=max(1, UNIT_BYTES // (x.element_size() * channels)),
-        threads=torch.get_num_threads(),
         epsilon=settings.epsilon,
         momentum=settings.momentum,
-        is_float=DTYPES[x.dtype],
         activation=settings.activation,
         order=settings.add_last,
     )
-    return task, y, Kept(x, weight, bias, statistics, signs)
+    return task, y, kept
 
 
 def backward_task(kept: Kept, gradient: Tensor, *, activation: bool) -> tuple[NormTask, Tensor, Tensor]:
@@ -176,26 +184,13 @@ def backward_task(kept: Kept, gradient: Tensor, *, activation: bool) -> tuple[No
         The task; the gradient of what was added, (B, C, H, W), which is the one that came in where nothing changes it;
         those of weight and bias, (2, C).
     """
-    x, weight, bias, statistics, signs = kept
-    channels = x.shape[1]
-    around = gradient if signs is None else torch.empty_like(x)
-    parameters = torch.empty_like(statistics)
-    task = NormTask(
-        x=at(x),
+    around = gradient if kept.signs is None else torch.empty_like(kept.x)
+    parameters = torch.empty_like(kept.statistics)
+    task = kept.task(
         gradient=at(gradient),
-        added_gradient=None if signs is None else at(around),
-        signs=at(signs),
-        weight=at(weight),
-        bias=at(bias),
-        mean=statistics.data_ptr(),
-        inverse=statistics.data_ptr() + 4 * channels,
+        added_gradient=None if kept.signs is None else at(around),
         weight_gradient=parameters.data_ptr(),
-        bias_gradient=parameters.data_ptr() + 4 * channels,
-        rows=x.numel() // channels,
-        channels=channels,
-        unit=max(1, UNIT_BYTES // (x.element_size() * channels)),
-        threads=torch.get_num_threads(),
-        is_float=DTYPES[x.dtype],
+        bias_gradient=parameters.data_ptr() + parameters[0].nbytes,
         activation=activation,
     )
     return task, around, parameters

@@ -122,7 +122,9 @@ def test_a_write_that_fails_leaves_nothing_and_is_one_sentence(tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(cache.os, "fsync", refused)
-        with pytest.raises(StorageError, match=r"could not be written: No space left on device; free some space"):
+        with pytest.raises(
+            StorageError, match=r"no space is left on the disk; free some or give another folder with --cache"
+        ):
             filled(tmp_path, samples)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
     (tmp_path / "cache" / f".{next((tmp_path / 'cache').iterdir()).stem}.1.part").write_text("left by a kill")
