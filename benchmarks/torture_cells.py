@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torture_processes import Child, fresh, outcome, said, torn_files, whole_states
+from torture_processes import Child, epochs, fresh, outcome, said, torn_files, whole_states
 
 from plusx import run_state
 
@@ -134,6 +134,8 @@ def passes(cell: Cell, number: int, photos: Path, work: Path) -> str:
     name = f"cell-{cell.reference}-{cell.workers}-{cell.place}"
     run, log = fresh(work / name), work / f"{name}.log"
     weights = work / "plain-float32" / "weights" / "best.safetensors"
+    if cell.place == "end":  # of an epoch after which another follows: a run may end early
+        number = min(number, epochs(work / cell.reference) - 1)
     code = Child(cell.command(photos, weights, work, name), log, lambda: dying(cell.place, number)).wait()
     if code != -signal.SIGKILL:
         return f"was not killed but ended with {code}: {said(log)}"

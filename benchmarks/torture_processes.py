@@ -217,6 +217,11 @@ def outcome(run: Path) -> dict[str, str]:
     return {**sums, "metrics": untimed, "rows of metrics.csv": str(len(head))}
 
 
+def epochs(run: Path) -> int:
+    """Return how many epochs a finished run has."""
+    return len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+
+
 def whole_states(run: Path) -> int:
     """Return how many states of a run can be read and are whole."""
     count = 0
