@@ -13,7 +13,7 @@ from plusx import launch, ranks
 from plusx.data import Dataset
 from plusx.errors import DataError
 from plusx.request import Request
-from plusx.run_folder import RunFolder
+from plusx.run_folder import HIDDEN, RunFolder
 
 FILE = "state/job.json"
 
@@ -21,15 +21,17 @@ FILE = "state/job.json"
 def begun(out: Path, asked: Request, name: str) -> Path | None:
     """Return the run that this torchrun job has begun in `out` with the same request; None if there is none.
 
-    A finished run is one only to ranks that were started again: a script may well ask for the same run twice.
+    A finished run is one only to ranks that were started again: a script may well ask for the same run twice. A folder
+    that was not published yet is none: whoever makes the next one takes it away.
     """
     place = launch.place()
     if place is None:
         return None
     starters = set(ranks.gathered(launch.starter()))
+    noted = [path for path in out.glob(f"*/{FILE}") if not path.parent.parent.name.startswith(HIDDEN)]
     found = [] if not ranks.is_first() else [
         path.parent.parent
-        for path in sorted(out.glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in sorted(noted, key=lambda path: path.stat().st_mtime, reverse=True)
         if _is_it(path, starters, _told(asked, name), finished=place.attempt > 0)
     ]  # fmt: skip
     return ranks.from_first(found[0] if found else None)

@@ -33,6 +33,14 @@ def test_a_restarted_job_finds_the_run_that_it_began(folder, tmp_path):
     assert job.begun(tmp_path, ASKED, "") == folder.path
 
 
+def test_a_run_that_was_killed_before_its_folder_appeared_is_begun_anew(tmp_path, started):
+    made = RunFolder.create(tmp_path, "digits")
+    with made.held():
+        job.remember(made, ASKED, "")
+    assert (made.path / job.FILE).is_file()
+    assert job.begun(tmp_path, ASKED, "") is None
+
+
 def test_another_request_or_name_is_another_run(folder, tmp_path):
     assert job.begun(tmp_path, request("digits", options={"epochs": 4}), "") is None
     assert job.begun(tmp_path, ASKED, "mine") is None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from plusx.kernels.library import convolves, knows
+from plusx.kernels.library import convolves, is_traced, knows
 from plusx.kernels.norm import (
     Kept,
     NormTask,
@@ -65,7 +65,8 @@ def fits(
     Between them may stand a max-pool of 2x2 pixels. No thread may be without an image.
     """
     if (
-        type(conv) is not nn.Conv2d
+        is_traced()
+        or type(conv) is not nn.Conv2d
         or type(x) is not Tensor
         or x.dtype is not torch.bfloat16
         or x.ndim != 4

@@ -4,6 +4,8 @@ import ctypes
 import os
 from functools import cache
 
+import torch
+
 from plusx.kernels.compilation import Unavailable, capabilities, compiled, edition
 
 SWITCH = "PLUSX_KERNELS"
@@ -13,6 +15,14 @@ SWITCH = "PLUSX_KERNELS"
 def library() -> ctypes.CDLL | None:
     """Return the compiled kernels; None where torch's operators are to be used."""
     return _loaded()[0]
+
+
+def is_traced() -> bool:
+    """Whether torch is looking at what would be computed, to compile or to export it: kernels are nothing it can see.
+
+    To be asked before anything else, since the compiler cannot see all that is asked of a tensor either.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def describe() -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from plusx.kernels.library import library
+from plusx.kernels.library import is_traced, library
 
 DTYPES = {torch.bfloat16: 0, torch.float32: 1}
 UNIT_BYTES = 32768
@@ -62,14 +62,20 @@ def at(tensor: Tensor | None) -> int | None:
 
 
 def called(name: str, task: ctypes.Structure) -> None:
-    """Run a kernel."""
-    getattr(library(), name)(ctypes.byref(task))
+    """Run a kernel.
+
+    Raises:
+        MemoryError: There is none for what it works in; nothing has been computed.
+    """
+    if getattr(library(), name)(ctypes.byref(task)):
+        raise MemoryError(f"the memory is not enough for the kernel {name}")
 
 
 def fits(norm: nn.Module, x: Tensor, added: Tensor | None) -> TypeGuard[nn.BatchNorm2d]:
     """Whether the kernels can do this: a training batch norm of a dense channels_last batch in two axes on the CPU."""
     return (
-        type(x) is Tensor
+        not is_traced()
+        and type(x) is Tensor
         and x.ndim == 4
         and x.is_contiguous(memory_format=torch.channels_last)
         and ready(norm, x, x.shape, added)
@@ -88,8 +94,6 @@ def ready(norm: nn.Module, x: Tensor, shape: Sequence[int], added: Tensor | None
         and all(map(plain, (norm.weight, norm.bias, norm.running_mean, norm.running_var)))
         and (added is None or (type(added) is Tensor and added.dtype is x.dtype and added.shape == shape))
         and (added is None or added.device == x.device)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and library() is not None
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from plusx.kernels.library import library
+from plusx.kernels.library import is_traced, library
 from plusx.kernels.norm import DTYPES, at, called
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
@@ -46,14 +46,13 @@ class Padding(NamedTuple):
 def fits(x: Tensor) -> bool:
     """Whether the kernels can do this: a dense channels_last batch in two axes on the CPU."""
     return (
-        type(x) is Tensor
+        not is_traced()
+        and type(x) is Tensor
         and x.ndim == 4
         and x.device.type == "cpu"
         and x.dtype in DTYPES
         and x.numel() > 0
         and x.is_contiguous(memory_format=torch.channels_last)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         and library() is not None
     )
 

@@ -10,8 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+MOST_SIZES = 256  # of batches and images in one process
+
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return a network as compiled code, which shares its weights; each new size of a batch is compiled anew."""
+    """Return a network as compiled code, which shares its weights; each new size of a batch is compiled anew.
+
+    After eight of them torch would go on without compiling and say so in its log: with other bits, and from another
+    step on in a process that resumed the run in the middle. So there are many more, and an error after those.
+    """
+    from torch._dynamo import config  # takes a second to import
+
     compiled_network: Any = torch.compile(network, dynamic=False)
-    return compiled_network
+
+    def answer(images: Tensor) -> Tensor:
+        limits: dict[str, Any] = {"recompile_limit": MOST_SIZES, "fail_on_recompile_limit_hit": True}
+        with config.patch(limits):
+            return compiled_network(images)
+
+    return answer

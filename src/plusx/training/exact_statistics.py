@@ -4,19 +4,22 @@ Running statistics lag behind the weights and remember noisy batches. He et al. 
 models) average them anew after training; so does Wu and Johnson 2021 (arXiv:2105.07576, section 3, "PreciseBN").
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import nn
 
+from plusx import ranks
 from plusx.data.batches import Batches
-from plusx.device import Device
+from plusx.device import Device, lacks_memory
+from plusx.evaluation.inference import exact_float32
 from plusx.network import layers
 from plusx.training import together
 from plusx.training.recipe import Recipe
+from plusx.training.step import TooLarge, part_places, shortly
+from plusx.training.synchronized_norm import SynchronizedNorm
 
 
-@torch.no_grad()
 def average_statistics(
     network: nn.Module,
     batches: Batches,
@@ -24,12 +27,13 @@ def average_statistics(
     epoch: int,
     device: Device,
     names: Collection[str] | None = None,
+    parts: int = 1,
 ) -> None:
     """Replace the running statistics of a network's norms by their means over the first batches of an epoch.
 
     Means and variances of batches of the recipe's size are averaged, computed in float32 as an evaluation is. Of
     several ranks each takes its part of every batch; unless the norms are synchronized, the variances then are the
-    means of those of the parts.
+    means of those of the parts. So they are where the memory is not enough for whole batches.
 
     Args:
         network: On its device; only its norms' statistics change.
@@ -38,6 +42,10 @@ def average_statistics(
         epoch: Whose batches, from 0.
         device: Where to compute.
         names: The norms whose statistics they are, all if none are given; those that are frozen stay as they are.
+        parts: In how many parts each batch is computed; in more where the memory is not enough.
+
+    Raises:
+        TooLarge: The memory is not enough for the smallest parts.
     """
     named = [one for name, one in network.named_modules() if names is None or name in names]
     norms = [one for one in named if isinstance(one, layers.Norm) and one.momentum is not None]
@@ -48,16 +56,50 @@ def average_statistics(
     network.eval()
     for norm in norms:
         norm.train()
-        norm.reset_running_stats()
         norm.momentum = None  # torch's word for the plain mean over all batches
     try:
-        own = total = 0
-        for _, batch in zip(range(recipe.exact_statistics), batches.epoch(epoch), strict=False):
-            network(device.place_images(batch.images))
-            own, total = own + len(batch.images), total + batch.total
-        together.average([norm for norm in together.norms_apart(network) if norm in norms], own / max(total, 1))
+        while lacking := _averaged(network, norms, batches, recipe, epoch, device, parts):
+            parts *= 2
+            if parts > recipe.batch_size // ranks.count() // 2 or any(
+                isinstance(one, SynchronizedNorm) for one in norms
+            ):
+                raise TooLarge(
+                    f"the memory is not enough for the norms' statistics ({lacking}); use a smaller --batch-size or "
+                    "--model, or leave out --exact-statistics"
+                )
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, mode in modes:
             module.training = mode
+
+
+@torch.no_grad()
+def _averaged(
+    network: nn.Module,
+    norms: Sequence[layers.Norm],
+    batches: Batches,
+    recipe: Recipe,
+    epoch: int,
+    device: Device,
+    parts: int,
+) -> str:
+    """Let the norms see the batches; return "", or why the memory is not enough for it on some rank."""
+    for norm in norms:
+        norm.reset_running_stats()
+    own, total, lacking = 0, 0, ""
+    with exact_float32():
+        for _, batch in zip(range(recipe.exact_statistics), batches.epoch(epoch), strict=False):
+            try:
+                for place in part_places(len(batch.images), parts):
+                    network(device.place_images(batch.images[place]))
+            except (RuntimeError, MemoryError) as error:
+                if not lacks_memory(error):
+                    raise
+                lacking = shortly(error)
+                break
+            own, total = own + len(batch.images), total + batch.total
+    if together.any_rank(lacking):
+        return lacking or "on another process"
+    together.average([norm for norm in together.norms_apart(network) if norm in norms], own / max(total, 1))
+    return ""

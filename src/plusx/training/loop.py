@@ -94,7 +94,10 @@ def train(
                 if not went_back and (progress.step_in_epoch == steps or progress.step == recipe.steps):
                     if recipe.exact_statistics and (choosing or progress.in_last_epoch):
                         names = trained_norms(network)
-                        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device, names)
+                        average_statistics(
+                            progress.scored_network, batches, recipe, progress.epoch, device, names,
+                            parts=progress.micro_batches,
+                        )  # fmt: skip
                     progress.end_epoch(rate)
                 progress.seconds += time.perf_counter() - asked
                 if went_back:

@@ -88,7 +88,7 @@ class Stepping:
 
         Raises:
             NotFinite: The loss or a gradient is not; weights and running statistics are those before the step.
-            TooLarge: The memory is not enough.
+            TooLarge: The memory is not enough; training cannot go on with these weights.
         """
         progress, network, optimizer = self.progress, self.progress.network, self.progress.optimizer
         progress.freezing.begin_step(head_alone=head_alone)
@@ -105,7 +105,7 @@ class Stepping:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.recipe.gradient_clip, norm)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        optimizer.step()
+        self._update()
         optimizer.zero_grad()
         progress.advance()
         if progress.lookahead:
@@ -157,7 +157,7 @@ class Stepping:
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
-            reason = " ".join(str(error).split())[:120] or "the memory is used up"
+            reason = shortly(error)
         if self._synchronized and ranks.count() > 1:
             raise TooLarge(  # the other ranks wait for this one's statistics, and cannot begin anew
                 f"the memory is not enough for this process's {len(batch.images)} images of a step ({reason}), and "
@@ -188,11 +188,27 @@ class Stepping:
         for copy, buffer in zip(self._copies, self._buffers, strict=True):
             buffer.copy_(copy)
 
+    def _update(self) -> None:
+        try:
+            self.progress.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
+            raise TooLarge(  # some weights may have moved: what is saved of the run is from before
+                f"the memory is not enough for the optimizer's own numbers ({shortly(error)}), however few images a "
+                "batch has; use a smaller --model, or --optimizer sgd"
+            ) from error
+
     def _what(self, images: Tensor, loss: Tensor, norm: Tensor, rate: float) -> str:
         place = f"in step {self.progress.step + 1} (epoch {self.progress.epoch + 1}) at learning rate {rate:.3g}"
         if together.any_rank(not torch.isfinite(images).all()):
             return f"images that are not finite numbers came {place}"
         return f"the loss became {loss.item():.3g} and the gradients' norm {norm.item():.3g} {place}"
+
+
+def shortly(error: BaseException) -> str:
+    """Return what an error says of the memory, in one line."""
+    return " ".join(str(error).split())[:120] or "the memory is used up"
 
 
 def part_places(samples: int, parts: int) -> list[slice]:

@@ -4,6 +4,9 @@ Direct sums are no less exact than torch's; by frequencies (32 channels or more)
 """
 
 import copy
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
@@ -333,3 +336,39 @@ def test_fewer_images_than_threads_no_autocast_and_a_frozen_norm_are_torch_s():
         given[1].train()
         torch.set_num_threads(2)
         assert not fits(*given)
+
+
+def test_a_call_that_lacks_memory_is_an_error_and_not_the_end_of_the_process():
+    """Under a limit on the process's addresses, when no million bytes are left; with the memory back it computes."""
+    script = textwrap.dedent(
+        """
+        import resource, torch
+        from torch import nn
+        from plusx.kernels.convolution import convolve_and_normalize
+        torch.set_num_threads(1)
+        from plusx.kernels.library import library
+        assert library()
+        conv, norm = nn.Conv2d(256, 256, 3, padding=1, bias=False), nn.BatchNorm2d(256)
+        x = torch.ones(2, 256, 4, 4, dtype=torch.bfloat16).to(memory_format=torch.channels_last).requires_grad_()
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 32 * 2**20,) * 2)
+        held = []
+        try:
+            while True:
+                held.append(bytearray(2**20))
+        except MemoryError:
+            pass
+        try:
+            convolve_and_normalize(conv, norm, x)
+        except MemoryError as error:
+            print(error)
+        held.clear()
+        convolve_and_normalize(conv, norm, x)[0].sum().backward()
+        print(x.grad.isfinite().all().item())
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-600:]
+    said, computed = done.stdout.splitlines()
+    assert said == "the memory is not enough for the kernel plusx_convolution_forward"
+    assert computed == "True"

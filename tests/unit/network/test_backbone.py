@@ -236,12 +236,21 @@ def test_channels_last_stays_channels_last():
         assert all(map_.is_contiguous(memory_format=torch.channels_last) for map_ in backbone(x))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "preresnet20", "densenet40-12", "seresnet110", "resnet9", "mnist_resnet"])
-def test_a_network_can_be_traced_whole(name):
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet20", "preresnet20", "densenet40-12", "seresnet110", "resnet9", "resnet8", "mnist_resnet", "resnet50"],
+)
+def test_a_network_can_be_traced_whole(name, training):
+    """In training under bfloat16 too, where kernels that the compiler cannot see compute; they round otherwise."""
     one = ARCHITECTURES[name]
     depths = tuple(min(depth, 1) for depth in one.depths)
-    backbone = Backbone(dataclasses.replace(one, depths=depths)).eval()
-    x = torch.randn(2, one.channels_in, 16, 16)
+    backbone = Backbone(dataclasses.replace(one, depths=depths)).train(training).to(memory_format=torch.channels_last)
+    x = torch.randn(2, one.channels_in, 16, 16).to(memory_format=torch.channels_last)
+    torch.compiler.reset()  # what was traced of other networks counts
     traced = torch.compile(backbone, fullgraph=True, backend="eager")
-    for ours, theirs in zip(traced(x), backbone(x), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    with torch.autocast("cpu", torch.bfloat16, enabled=training):
+        for ours, theirs in zip(traced(x), backbone(x), strict=True):
+            assert ours.shape == theirs.shape
+            if not training:
+                torch.testing.assert_close(ours, theirs)

@@ -12,6 +12,7 @@ from plusx.training.exact_statistics import average_statistics
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
+from plusx.training.step import TooLarge
 
 RECIPE = Recipe(epochs=2, batch_size=4, exact_statistics=3)
 
@@ -110,3 +111,41 @@ def test_where_the_last_weights_are_kept_only_they_have_them():
     walk = train(progress.network, tiny.TASK, tiny.batches(), recipe, progress)
     counts = [tracked.num_batches_tracked.item() for _ in walk if progress.epoch_ended]
     assert counts == [3, 2]
+
+
+class Narrow(nn.Module):
+    """Takes no more than some images at once."""
+
+    def __init__(self, network, most):
+        super().__init__()
+        self.network, self.most, self.seen = network, most, []
+
+    def forward(self, images):
+        self.seen.append(len(images))
+        if len(images) > self.most:
+            raise MemoryError
+        return self.network(images)
+
+
+def test_where_the_memory_is_not_enough_they_are_the_means_over_parts():
+    batches, recipe = tiny.batches(16, batch_size=8), Recipe(epochs=1, batch_size=8, exact_statistics=2)
+    narrow, whole = Narrow(drifted(tiny.network()), 3), drifted(tiny.network())
+    average_statistics(narrow, batches, recipe, 0, Device())
+    assert narrow.seen == [8, 4, *[2] * 8]
+    average_statistics(
+        whole, tiny.batches(16, batch_size=2), Recipe(epochs=1, batch_size=2, exact_statistics=8), 0, Device()
+    )
+    for name, found in statistics(narrow.network).items():
+        torch.testing.assert_close(found, statistics(whole)[name])
+    again = Narrow(drifted(tiny.network()), 3)
+    average_statistics(again, batches, recipe, 0, Device(), parts=4)
+    assert again.seen == [2] * 8
+
+
+def test_no_memory_for_two_images_is_one_sentence():
+    network = Narrow(tiny.network(), 1)
+    with pytest.raises(
+        TooLarge, match=r"not enough for the norms' statistics \(the memory is used up\); use a smaller"
+    ):
+        average_statistics(network, tiny.batches(8, batch_size=4), RECIPE, 0, Device())
+    assert all(one.momentum == 0.1 for one in network.modules() if isinstance(one, nn.BatchNorm2d))

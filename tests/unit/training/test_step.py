@@ -143,6 +143,18 @@ def test_a_step_that_no_part_makes_small_enough_is_an_error_and_changes_nothing(
     assert all(one.grad is None for one in progress.network.parameters())
 
 
+def test_an_optimizer_that_lacks_memory_stops_with_a_sentence(monkeypatch):
+    progress = new(Recipe(epochs=1, batch_size=4))
+
+    def lacking(*_):
+        raise RuntimeError(CPU_WORDS)
+
+    monkeypatch.setattr(progress.optimizer, "step", lacking)
+    with pytest.raises(TooLarge, match=r"for the optimizer's own numbers \(.*\), however few images .*; use a smaller"):
+        trained(progress, progress.recipe, tiny.batches(8, batch_size=4))
+    assert progress.step == 0
+
+
 def test_other_errors_are_not_taken_for_lack_of_memory():
     progress = new(Recipe(batch_size=8))
     limited(progress, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

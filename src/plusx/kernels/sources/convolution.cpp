@@ -32,10 +32,10 @@ extern "C" int plusx_convolves(long size, long height, long width, long from, lo
     return by_frequencies(shape, stride) || convolves(shape, stride);
 }
 
-extern "C" void plusx_convolution_forward(const ConvolutionTask* task) {
-    (task->size == 1 ? forward<OneByOne> : forward<ThreeByThree>)(*task);
+extern "C" int plusx_convolution_forward(const ConvolutionTask* task) {
+    return with_memory([&] { (task->size == 1 ? forward<OneByOne> : forward<ThreeByThree>)(*task); });
 }
 
-extern "C" void plusx_convolution_backward(const ConvolutionTask* task) {
-    (task->size == 1 ? backward<OneByOne> : backward<ThreeByThree>)(*task);
+extern "C" int plusx_convolution_backward(const ConvolutionTask* task) {
+    return with_memory([&] { (task->size == 1 ? backward<OneByOne> : backward<ThreeByThree>)(*task); });
 }

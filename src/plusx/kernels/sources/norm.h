@@ -73,13 +73,15 @@ INLINE void moments(const T* x, long rows, long channels, float* mean, float* sq
     });
 }
 
-// The statistics of some channels from those of all parts; running statistics as torch keeps them.
+// The statistics of some channels from those of all parts; running statistics as torch keeps them. `totals`: room for
+// two numbers of each channel.
 INLINE void put_together(const float* parts, long rows, long unit, long channels, Share some, const Channels& per,
-                         float* running_mean, float* running_variance, double epsilon, double momentum) {
+                         double* totals, float* running_mean, float* running_variance, double epsilon,
+                         double momentum) {
     long units = (rows + unit - 1) / unit, count = some.end - some.begin;
     if (count <= 0) return;
-    std::unique_ptr<double[]> sums(new double[2 * count]());
-    double *mean = sums.get(), *squares = mean + count;
+    double *mean = totals + 2 * some.begin, *squares = mean + count;
+    std::fill(mean, mean + 2 * count, 0.0);
     for (long u = 0; u < units; u++) {
         const float* from = parts + 2 * u * channels + some.begin;
         double share = (double)std::min(unit, rows - u * unit) / rows;
@@ -161,13 +163,14 @@ INLINE void sums(const T* gradient, const T* x, const uint16_t* signs, long rows
     });
 }
 
-// The gradients of weight and bias for some channels, and the means that the gradient of x needs.
+// The gradients of weight and bias for some channels, and the means that the gradient of x needs; `totals` as above.
 INLINE void put_together_sums(const float* parts, long units, long rows, long channels, Share some, const Channels& per,
-                              float* weight_gradient, float* bias_gradient, float* mean_first, float* mean_second) {
+                              double* totals, float* weight_gradient, float* bias_gradient, float* mean_first,
+                              float* mean_second) {
     long count = some.end - some.begin;
     if (count <= 0) return;
-    std::unique_ptr<double[]> totals(new double[2 * count]());
-    double *first = totals.get(), *second = first + count;
+    double *first = totals + 2 * some.begin, *second = first + count;
+    std::fill(first, first + 2 * count, 0.0);
     for (long u = 0; u < units; u++) {
         const float* from = parts + 2 * u * channels + some.begin;
         for (long c = 0; c < count; c++) {

@@ -20,18 +20,17 @@ void OneByOne::forward(const ConvolutionTask& task) {
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const Weight of = {task.weight, task.strides, from, to};
     const bfloat16* added = (const bfloat16*)norm.added;
-    Room& shared = shared_room();
-    shared.begin(from * to * 2 + 2 * units * to * 4 + 128);
+    Room& room = room_of_caller();
+    Place shared = room.begin(from * to * 2 + 2 * units * to * 4 + 2 * to * 8 + 192, norm.threads, unit * COLUMNS * 4);
     bfloat16* weight = shared.take<bfloat16>(from * to);
     float* parts = shared.take<float>(2 * units * to);
+    double* totals = shared.take<double>(2 * to);
     bfloat16* z = (bfloat16*)norm.x;
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(units, thread, threads), blocks = share_of(to / COLUMNS, thread, threads);
-        Room& room = own_room();
-        room.begin(unit * COLUMNS * 4);
-        float* sums = room.take<float>(unit * COLUMNS);
+        float* sums = room.of(thread).take<float>(unit * COLUMNS);
         for (long b = blocks.begin; b < blocks.end; b++) pack_pointwise(of, false, b, weight);
 #pragma omp barrier
         for (long u = own.begin; u < own.end; u++) {
@@ -40,7 +39,7 @@ void OneByOne::forward(const ConvolutionTask& task) {
             moments(z + row * to, count, to, parts + 2 * u * to, parts + (2 * u + 1) * to);
         }
 #pragma omp barrier
-        put_together(parts, rows, unit, to, share_of(to, thread, threads), per, norm.running_mean,
+        put_together(parts, rows, unit, to, share_of(to, thread, threads), per, totals, norm.running_mean,
                      norm.running_variance, norm.epsilon, norm.momentum);
 #pragma omp barrier
         for (long u = own.end - 1; u >= own.begin; u--) {
@@ -60,22 +59,23 @@ void OneByOne::backward(const ConvolutionTask& task) {
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const Weight of = {task.weight, task.strides, from, to};
     const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
-    Room& shared = shared_room();
     const long sums_size = task.weight_gradient ? norm.threads * size : 0;
-    shared.begin(2 * size + (2 * (units + 1) * to + sums_size) * 4 + 256);
+    Room& room = room_of_caller();
+    Place shared = room.begin(2 * size + (2 * (units + 1) * to + sums_size) * 4 + 2 * to * 8 + 256, norm.threads,
+                              unit * (2 * to + from) * 2 + unit * COLUMNS * 4 + 256);
     bfloat16* weight = shared.take<bfloat16>(size);
     float* parts = shared.take<float>(2 * (units + 1) * to);
     float *mean_first = parts + 2 * units * to, *mean_second = mean_first + to;
     float* gradients = shared.take<float>(sums_size);
+    double* totals = shared.take<double>(2 * to);
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(units, thread, threads), ins = share_of(from / COLUMNS, thread, threads);
-        Room& room = own_room();
-        room.begin(unit * (2 * to + from) * 2 + unit * COLUMNS * 4 + 256);
-        bfloat16* z_gradient = room.take<bfloat16>(unit * to);
-        bfloat16 *x_woven = room.take<bfloat16>(unit * from), *z_woven = room.take<bfloat16>(unit * to);
-        float *sums_room = room.take<float>(unit * COLUMNS), *own_gradient = gradients + thread * size;
+        Place mine = room.of(thread);
+        bfloat16* z_gradient = mine.take<bfloat16>(unit * to);
+        bfloat16 *x_woven = mine.take<bfloat16>(unit * from), *z_woven = mine.take<bfloat16>(unit * to);
+        float *sums_room = mine.take<float>(unit * COLUMNS), *own_gradient = gradients + thread * size;
         if (task.x_gradient)
             for (long b = ins.begin; b < ins.end; b++) pack_pointwise(of, true, b, weight);
         if (task.weight_gradient) std::fill(own_gradient, own_gradient + size, 0.0f);
@@ -85,8 +85,8 @@ void OneByOne::backward(const ConvolutionTask& task) {
                              std::min(unit, rows - row), to, per, parts + 2 * u * to, parts + (2 * u + 1) * to);
         }
 #pragma omp barrier
-        put_together_sums(parts, units, rows, to, share_of(to, thread, threads), per, norm.weight_gradient,
-                          norm.bias_gradient, mean_first, mean_second);
+        put_together_sums(parts, units, rows, to, share_of(to, thread, threads), per, totals,
+                          norm.weight_gradient, norm.bias_gradient, mean_first, mean_second);
 #pragma omp barrier
         for (long u = own.end - 1; u >= own.begin; u--) {
             const long row = u * unit, place = row * to, count = std::min(unit, rows - row);

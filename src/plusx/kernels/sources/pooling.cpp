@@ -65,10 +65,12 @@ static void backward(const PoolTask& t) {
     }
 }
 
-extern "C" void plusx_pool_forward(const PoolTask* task) {
+extern "C" int plusx_pool_forward(const PoolTask* task) {
     task->is_float ? forward<float>(*task) : forward<bfloat16>(*task);
+    return 0;
 }
 
-extern "C" void plusx_pool_backward(const PoolTask* task) {
+extern "C" int plusx_pool_backward(const PoolTask* task) {
     task->is_float ? backward<float>(*task) : backward<bfloat16>(*task);
+    return 0;
 }

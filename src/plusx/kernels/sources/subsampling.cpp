@@ -9,7 +9,7 @@ struct SubsampleTask {
     long images, height, width, small_height, small_width, stride, bytes, before, after, threads;  // bytes of a pixel
 };
 
-extern "C" void plusx_subsample_forward(const SubsampleTask* given) {
+extern "C" int plusx_subsample_forward(const SubsampleTask* given) {
     const SubsampleTask t = *given;
     const long wide = t.before + t.bytes + t.after, rows = t.images * t.small_height;
 #pragma omp parallel for schedule(static) num_threads(t.threads)
@@ -23,9 +23,10 @@ extern "C" void plusx_subsample_forward(const SubsampleTask* given) {
             memset(to + t.before + t.bytes, 0, t.after);
         }
     }
+    return 0;
 }
 
-extern "C" void plusx_subsample_backward(const SubsampleTask* given) {
+extern "C" int plusx_subsample_backward(const SubsampleTask* given) {
     const SubsampleTask t = *given;
     const long wide = t.before + t.bytes + t.after, rows = t.images * t.height;
 #pragma omp parallel for schedule(static) num_threads(t.threads)
@@ -37,4 +38,5 @@ extern "C" void plusx_subsample_backward(const SubsampleTask* given) {
         const char* from = t.from + (image * t.small_height + h / t.stride) * t.small_width * wide + t.before;
         for (long w = 0; w < t.small_width; w++) memcpy(to + w * t.stride * t.bytes, from + w * wide, t.bytes);
     }
+    return 0;
 }

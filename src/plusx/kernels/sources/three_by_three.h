@@ -19,7 +19,7 @@ static long pixels_of(const ConvolutionTask& task) {
     return task.height / by * (task.width / by);
 }
 
-static Frequencies frequencies_in(Room& room, long channels) {
+static Frequencies frequencies_in(Place& room, long channels) {
     if (!channels) return {};
     return {room.take<bfloat16>(frequencies_size(channels)), room.take<float>(products_size(channels))};
 }
@@ -35,18 +35,19 @@ void ThreeByThree::forward(const ConvolutionTask& task) {
     const bool frequencies = by_frequencies(shape, task.stride);
     const long weights = (frequencies ? FREQUENCIES : 9) * task.from * task.to;
     const long group = frequencies ? images_at_once(shape) : 1;
-    Room& shared = shared_room();
-    shared.begin(weights * 2 + 2 * task.images * channels * 4 + 128);
+    const long each = frequencies ? frequencies_size(task.from) * 2 + products_size(task.from) * 4 + 128 : 0;
+    Room& room = room_of_caller();
+    Place shared = room.begin(weights * 2 + 2 * task.images * channels * 4 + 2 * channels * 8 + 192, norm.threads, each);
     bfloat16* weight = shared.take<bfloat16>(weights);
     float* parts = shared.take<float>(2 * task.images * channels);
+    double* totals = shared.take<double>(2 * channels);
     bfloat16* z = (bfloat16*)norm.x;
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), blocks = share_of(task.to / 16, thread, threads);
-        Room& room = own_room();
-        if (frequencies) room.begin(frequencies_size(task.from) * 2 + products_size(task.from) * 4 + 128);
-        const Frequencies rooms = frequencies_in(room, frequencies ? task.from : 0);
+        Place mine = room.of(thread);
+        const Frequencies rooms = frequencies_in(mine, frequencies ? task.from : 0);
         for (long b = blocks.begin; b < blocks.end; b++) (frequencies ? pack_frequencies : pack)(of, false, b, weight);
 #pragma omp barrier
         for (long begin = own.begin; begin < own.end; begin += group) {
@@ -63,7 +64,7 @@ void ThreeByThree::forward(const ConvolutionTask& task) {
             }
         }
 #pragma omp barrier
-        put_together(parts, rows, pixels, channels, share_of(channels, thread, threads), per, norm.running_mean,
+        put_together(parts, rows, pixels, channels, share_of(channels, thread, threads), per, totals, norm.running_mean,
                      norm.running_variance, norm.epsilon, norm.momentum);
 #pragma omp barrier
         for (long i = own.end - 1; i >= own.begin; i--) {
@@ -92,29 +93,31 @@ void ThreeByThree::backward(const ConvolutionTask& task) {
     const long at_once = std::max(1L, SCRATCH_PIXELS / made_pixels), group = frequencies ? images_at_once(shape) : 1;
     const Channels per = {norm.weight, norm.bias, norm.mean, norm.inverse};
     const bfloat16 *z = (const bfloat16*)norm.x, *gradient = (const bfloat16*)norm.gradient;
-    Room& shared = shared_room();
     const long sums_size = task.weight_gradient ? norm.threads * size : 0;
     const long largest_size = task.places ? group * pixels * channels : 0;
-    shared.begin(2 * size + (2 * (task.images + 1) * channels + sums_size) * 4 + 256);
+    const long each = (group * made_pixels * channels + largest_size) * 2 + 320 +
+                      (frequencies ? (frequencies_size(channels) + woven_size(made, task.from) +
+                                      woven_size(made, channels)) * 2 + products_size(channels) * 4
+                                   : at_once * (columns + rows_size(made)) * 2);
+    Room& room = room_of_caller();
+    Place shared = room.begin(2 * size + (2 * (task.images + 1) * channels + sums_size) * 4 + 2 * channels * 8 + 256,
+                              norm.threads, each);
     bfloat16* weight = shared.take<bfloat16>(size);
     float* parts = shared.take<float>(2 * (task.images + 1) * channels);
     float *mean_first = parts + 2 * task.images * channels, *mean_second = mean_first + channels;
     float* gradients = shared.take<float>(sums_size);
+    double* totals = shared.take<double>(2 * channels);
 #pragma omp parallel num_threads(norm.threads)
     {
         const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const Share own = share_of(task.images, thread, threads), ins = share_of(task.from / 16, thread, threads);
-        Room& room = own_room();
-        room.begin((group * made_pixels * channels + largest_size) * 2 + 320 +
-                   (frequencies ? (frequencies_size(channels) + woven_size(made, task.from) +
-                                   woven_size(made, channels)) * 2 + products_size(channels) * 4
-                                : at_once * (columns + rows_size(made)) * 2));
-        bfloat16* z_gradient = room.take<bfloat16>(group * made_pixels * channels);
-        bfloat16* largest = room.take<bfloat16>(largest_size);
-        const Frequencies rooms = frequencies_in(room, frequencies ? channels : 0);
+        Place mine = room.of(thread);
+        bfloat16* z_gradient = mine.take<bfloat16>(group * made_pixels * channels);
+        bfloat16* largest = mine.take<bfloat16>(largest_size);
+        const Frequencies rooms = frequencies_in(mine, frequencies ? channels : 0);
         Scratch scratch = {at_once, columns_width(made), pairs_wide(made),
-                           room.take<bfloat16>(frequencies ? woven_size(made, task.from) : at_once * columns),
-                           room.take<bfloat16>(frequencies ? woven_size(made, channels) : at_once * rows_size(made))};
+                           mine.take<bfloat16>(frequencies ? woven_size(made, task.from) : at_once * columns),
+                           mine.take<bfloat16>(frequencies ? woven_size(made, channels) : at_once * rows_size(made))};
         float* own_gradient = gradients + thread * size;
         if (task.x_gradient)
             for (long b = ins.begin; b < ins.end; b++) (frequencies ? pack_frequencies : pack)(of, true, b, weight);
@@ -126,7 +129,7 @@ void ThreeByThree::backward(const ConvolutionTask& task) {
                              channels, per, to, to + channels);
         }
 #pragma omp barrier
-        put_together_sums(parts, task.images, rows, channels, share_of(channels, thread, threads), per,
+        put_together_sums(parts, task.images, rows, channels, share_of(channels, thread, threads), per, totals,
                           norm.weight_gradient, norm.bias_gradient, mean_first, mean_second);
 #pragma omp barrier
         long filled = 0;
