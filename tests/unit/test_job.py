@@ -37,8 +37,8 @@ def test_a_run_that_was_killed_before_its_folder_appeared_is_begun_anew(tmp_path
     made = RunFolder.create(tmp_path, "digits")
     with made.held():
         job.remember(made, ASKED, "")
-    assert (made.path / job.FILE).is_file()
-    assert job.begun(tmp_path, ASKED, "") is None
+        assert (made.path / job.FILE).is_file()
+        assert job.begun(tmp_path, ASKED, "") is None
 
 
 def test_another_request_or_name_is_another_run(folder, tmp_path):
