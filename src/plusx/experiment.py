@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from plusx import job, random_streams, ranks, reporting, run_report, timing
-from plusx.checkpoint import Checkpoint
 from plusx.data.batches import Batches
 from plusx.data.cache import Cache
 from plusx.data.reading import readable
@@ -33,7 +32,7 @@ from plusx.result import Result
 from plusx.run_folder import RunFolder, WatchedFolder, typed
 from plusx.run_report import logged
 from plusx.run_state import check_same_data, read_state, remember_teacher, space_needed
-from plusx.sitting import Sitting, save, train_on
+from plusx.sitting import Sitting, kept, save, train_on
 from plusx.start import Start, architecture_for, put_into, seen_before
 from plusx.storage import expect_space
 from plusx.training.distillation import Teacher
@@ -265,7 +264,7 @@ def _build(
 def _finish(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Result]:
     """Score the test split, once, with the best weights; write the scores and the report."""
     plan, data = sitting.plan, sitting.data
-    network = Checkpoint.load(folder.best).network() if folder.writes else network_of(plan)
+    network = (yield from kept(sitting, progress, folder)).network() if folder.writes else network_of(plan)
     sitting.device.place(network)
     ranks.share(network)
     predictions = yield from predict(network, plan.task, sitting.test, sitting.device, "test")

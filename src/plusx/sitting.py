@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from plusx import ranks, reporting
@@ -13,7 +14,7 @@ from plusx.data.batches import Batches
 from plusx.data.dataset import counted
 from plusx.data.waiting import advice
 from plusx.device import Device
-from plusx.errors import Stopped
+from plusx.errors import CheckpointError, Stopped
 from plusx.evaluation.inference import predict, quick_scores
 from plusx.events import Advanced, EpochEnded, Event, Noted
 from plusx.interruption import listening
@@ -95,6 +96,7 @@ def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
 def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
     """Train to the end of the recipe: score every epoch on validation, keep the best, save the state, heed signals."""
     plan = sitting.plan
+    keep_again(sitting, progress, folder)
     saves, news = Saves(plan.run.save_minutes * 60), News(sitting, progress)
     steps = train(sitting.network, plan.task, sitting.training, plan.recipe, progress, sitting.device, sitting.teacher)
     with listening() as stop:
@@ -112,6 +114,8 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
                 yield logged(folder, note)
             if number or progress.epoch_ended:
                 saves.save(lambda: save(sitting, progress, folder))
+                if progress.epoch_ended:
+                    keep(sitting, progress, folder)
             elif due and (failure := saves.attempt(lambda: save(sitting, progress, folder))):
                 yield logged(folder, Noted(failure, "warning"))
             if number:
@@ -130,7 +134,7 @@ def _step_done(sitting: Sitting, progress: Progress) -> Advanced:
 
 
 def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
-    """Score the epoch on the validation split, record it, and keep the weights if they are the best."""
+    """Score the epoch on the validation split, and record it."""
     plan = sitting.plan
     scores: dict[str, float] = {}
     if sitting.validation is not None:
@@ -141,22 +145,60 @@ def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Gen
     first, second = ("loss", "accuracy") if plan.recipe.monitor == "loss" else ("accuracy", "loss")
     progress.record(named, monitor=f"validation_{first}", tie=f"validation_{second}", lower=first == "loss")
     row = progress.history[-1]
-    if folder.writes:
-        _keep(sitting, progress, folder, scores)
     folder.write_metrics(progress.history)
     best = progress.improved and plan.recipe.keep == "best"
     yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=best))
 
 
-def _keep(sitting: Sitting, progress: Progress, folder: RunFolder, scores: dict[str, float]) -> None:
-    plan = sitting.plan
-    scored = progress.scored_network.state_dict()
-    checkpoint = Checkpoint(
-        plan.architecture, plan.input, plan.task, scored, {"validation": scores}, _provenance(sitting, progress)
-    )
+def keep(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
+    """Write the weights of an epoch that has just ended: as the last, and as the best if they are.
+
+    The state that has them is saved before: a process that is killed between the two finds them there.
+    """
+    if not folder.writes:
+        return
+    checkpoint = _checkpoint(sitting, progress)
     checkpoint.save(folder.last)
     if progress.improved:
         checkpoint.save(folder.best)
+
+
+def keep_again(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
+    """Write the weights of an epoch at whose end the state was saved, and they were not, or are damaged."""
+    if folder.writes and progress.epoch and progress.epoch_ended and progress.recorded:
+        files = [folder.last, *([folder.best] if progress.improved else [])]
+        if any(epoch_of(file) != progress.epoch for file in files):
+            keep(sitting, progress, folder)
+
+
+def kept(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Checkpoint]:
+    """Return the weights that are scored and kept: the best epoch's, or the last one's where those are damaged."""
+    if epoch_of(folder.best) != progress.kept_epoch:
+        note = (
+            f"the weights of epoch {progress.kept_epoch}, the best, are lost or damaged in {str(folder.best)!r}: those "
+            f"of the last epoch, {progress.epoch}, are kept and scored instead"
+        )
+        sitting.notes = (*sitting.notes, note)
+        progress.best_epoch = progress.epoch
+        _checkpoint(sitting, progress).save(folder.best)
+        yield logged(folder, Noted(note, "warning"))
+    return Checkpoint.load(folder.best)
+
+
+def epoch_of(path: Path) -> int | None:
+    """Return the epoch of the weights in a file; None where it is not there or damaged."""
+    try:
+        return Checkpoint.load(path).provenance.get("epoch")
+    except CheckpointError:
+        return None
+
+
+def _checkpoint(sitting: Sitting, progress: Progress) -> Checkpoint:
+    plan, prefix = sitting.plan, "validation_"
+    row = progress.history[-1]
+    scores = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+    weights, provenance = progress.scored_network.state_dict(), _provenance(sitting, progress)
+    return Checkpoint(plan.architecture, plan.input, plan.task, weights, {"validation": scores}, provenance)
 
 
 def _provenance(sitting: Sitting, progress: Progress) -> dict[str, Any]:

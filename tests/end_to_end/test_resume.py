@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from plusx import run_state
+from plusx import run_state, sitting
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
 from plusx.errors import StorageError
@@ -194,3 +194,51 @@ def test_changed_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert main(["resume", str(run)]) == 3
     assert "the data have changed" in capsys.readouterr().err
+
+
+def test_a_process_that_dies_between_state_and_weights_finds_them_in_the_state(
+    unbroken: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precision, whole = unbroken
+
+    def dying(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "keep", dying)
+        assert main(command(tmp_path, "--precision", precision)[3:]) == 130
+    run = tmp_path / "digits-1"
+    assert not (run / "weights" / "last.safetensors").exists()
+    seen: list[tuple[bool, int]] = []
+
+    def watched(one: sitting.Sitting, progress: sitting.Progress, folder: RunFolder) -> None:
+        again(one, progress, folder)
+        seen.append((progress.improved, sitting.epoch_of(folder.last) or 0))
+
+    again = sitting.keep_again
+    monkeypatch.setattr(sitting, "keep_again", watched)
+    assert main(["resume", str(run)]) == 0
+    assert seen == [(True, 1)]
+    assert_same_bits(run, whole)
+
+
+def test_best_weights_that_are_damaged_give_way_to_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = iter((0.9, 0.8, 0.7, 0.6))
+    monkeypatch.setattr(sitting, "quick_scores", lambda _: {"accuracy": next(falling), "loss": 1.0})
+    assert main(command(tmp_path)[3:]) == 0
+    run = tmp_path / "digits-1"
+    best = run / "weights" / "best.safetensors"
+    assert sitting.epoch_of(best) == 1
+    content = bytearray(best.read_bytes())
+    content[-1] ^= 1
+    best.write_bytes(content)
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the weights of epoch 1, the best, are lost or damaged in" in said
+    assert "those of the last epoch, 4, are kept and scored instead" in said
+    assert sitting.epoch_of(best) == 4
+    assert all(torch.equal(one, weights(run, "last")[name]) for name, one in weights(run, "best").items())
+    assert "are lost or damaged" in (run / "report.html").read_text(encoding="utf-8")
