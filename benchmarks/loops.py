@@ -57,9 +57,13 @@ def rivals_of(base: dict[str, Any], *, fastai: str, compiling: bool) -> list[tup
         ("plain script", "plain", {}),
         (f"plain script, bfloat16, channels_last, fused{words}", "plain", {**fast, "compiled": mode}),
         ("torchvision's loop", "torchvision", {}),
-        ("torchvision's loop, bfloat16, channels_last", "torchvision", fast),
+        ("torchvision's loop, bfloat16, channels_last, fused", "torchvision", fast),
         ("timm's loop", "timm", {}),
-        (f"timm's loop, bfloat16, channels_last, light{words}", "timm", {**fast, "light": True, "compiled": mode}),
+        (
+            f"timm's loop, bfloat16, channels_last, light, fused{words}",
+            "timm",
+            {**fast, "light": True, "compiled": mode},
+        ),
         (OURS, "plusx", {}),
     ]
     commands = [(name, [sys.executable, str(HERE / "rivals.py"), loop, told(base, own)]) for name, loop, own in table]

@@ -130,7 +130,8 @@ def torchvision(settings: Settings, done: Done) -> None:
     network = placed(new_network(settings), settings)
     answer = as_compiled(network, settings)
     criterion = nn.CrossEntropyLoss(label_smoothing=0.0)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    fused = True if settings.autocast else None
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=fused)
     while True:
         network.train()
         meters = {"loss": 0.0, "acc1": 0.0, "acc5": 0.0}
@@ -181,7 +182,8 @@ def timm(settings: Settings, done: Done) -> None:
     network = new_network(settings) if small else create_model(settings.model, num_classes=classes(settings))
     network = placed(network, settings)
     task = ClassificationTask(network, LabelSmoothingCrossEntropy(0.1), device=device, verbose=False)
-    optimizer = create_optimizer_v2(network, opt="sgd", lr=0.05, weight_decay=2e-5, momentum=0.9)
+    fused = {"fused": True} if settings.autocast else {}
+    optimizer = create_optimizer_v2(network, opt="sgd", lr=0.05, weight_decay=2e-5, momentum=0.9, **fused)
     if settings.compiled:
         task.compile(backend="inductor", mode=settings.compiled)
     while True:

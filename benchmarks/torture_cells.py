@@ -15,7 +15,7 @@ SIDES = (14, 16, 18, 20)  # images of several sizes are read from their files ea
 BASICS = ("--model", "resnet20", "--image-size", "16", "--epochs", "4", "--batch-size", "8", "--threads", "1",
           "--validation", "0.2", "--test", "0.2", "--save-minutes", "0.000001", "--quiet")  # fmt: skip
 
-# What is trained with: one line each. {weights} is a checkpoint of the first run.
+# What is trained with: one line each. {weights} is a checkpoint of the first run, {cache} a folder for all.
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "average": ("--average-decay", "0.9"),
@@ -31,6 +31,9 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "trivialaugment": ("--policy", "trivialaugment"),
     "cutout": ("--cutout", "5"),
     "resized-crop": ("--random-resized-crop",),
+    "cache": ("--random-resized-crop", "--cache", "{cache}"),
+    "erase": ("--erase", "0.5", "--flip", "--alternating-flip", "--pad-and-crop", "2", "--padding-mode", "reflect"),
+    "steps": ("--steps", "13", "--warmup-rate", "0.01", "--warmup-epochs", "1"),
     "clip": ("--gradient-clip", "0.5"),
     "smoothing": ("--label-smoothing", "0.1"),
     "no-momentum": ("--momentum", "0", "--no-nesterov"),
@@ -38,6 +41,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "adamw": ("--optimizer", "adamw", "--learning-rate", "0.002"),
     "lamb": ("--optimizer", "lamb", "--learning-rate", "0.005"),
     "lookahead": ("--lookahead-steps", "3"),
+    "lookahead-grows": ("--lookahead-steps", "3", "--lookahead-grows", "--lookahead-share", "0.2"),
     "lookahead-average": ("--lookahead-steps", "3", "--average-decay", "0.9"),
     "mixup": ("--mixup", "0.4"),
     "cutmix": ("--cutmix", "1.0"),
@@ -48,6 +52,8 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "growing": ("--first-size", "0.5", "--growing", "0.6"),
     "exact-statistics": ("--exact-statistics", "3"),
     "keep-last": ("--keep", "last"),
+    "frozen-scales": ("--frozen-scales", "--views", "flip"),
+    "fast": ("--recipe", "fast", "--model", "resnet8"),
     "fixup": ("--norm", "fixup"),
     "finetune": ("--weights", "{weights}"),
     "head-first": ("--weights", "{weights}", "--head-epochs", "1.5", "--rate-decay", "0.5"),
@@ -57,19 +63,21 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
                    "--policy", "randaugment", "--mixup", "0.4", "--cutmix", "1.0", "--lookahead-steps", "3",
                    "--gradient-clip", "1", "--label-smoothing", "0.1"),
 }  # fmt: skip
+IN_MEMORY = {"fast"}  # with images of one size, which are held there; files are read each time where they differ
 PRECISIONS, WORKERS, PLACES = ("float32", "bfloat16"), (0, 2), ("mid-epoch", "end")
 
 
 def make_photos(folder: Path, count: int = 20) -> Path:
-    """Write noisy pictures of three classes, in several sizes."""
-    for target, name in enumerate(("上", "middle", "low")):
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            random = np.random.default_rng((target, number))
-            side = SIDES[number % len(SIDES)]
-            pixels = random.integers(0, 120, (side, side, 3)).astype(np.uint8)
-            pixels[target * side // 3 : (target + 1) * side // 3] += 130
-            Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
+    """Write noisy pictures of three classes, once in several sizes and once in one."""
+    for place, sides in (("sizes", SIDES), ("one-size", SIDES[:1])):
+        for target, name in enumerate(("上", "middle", "low")):
+            (folder / place / name).mkdir(parents=True)
+            for number in range(count):
+                random = np.random.default_rng((target, number))
+                side = sides[number % len(sides)]
+                pixels = random.integers(0, 120, (side, side, 3)).astype(np.uint8)
+                pixels[target * side // 3 : (target + 1) * side // 3] += 130
+                Image.fromarray(pixels).save(folder / place / name / f"{number:03}.png")
     return folder
 
 
@@ -90,7 +98,8 @@ class Cell:
 
     def command(self, photos: Path, weights: Path, out: Path, name: str) -> list[str]:
         """Return the words of `plusx train`."""
-        words = [word.format(weights=weights) for word in INGREDIENTS[self.ingredient]]
+        cache, source = photos.parent / "cache", photos / ("one-size" if self.ingredient in IN_MEMORY else "sizes")
+        words = [word.format(weights=weights, cache=cache) for word in INGREDIENTS[self.ingredient]]
         basics = list(BASICS)
         for option in ("--epochs", "--model"):
             if option in words:
@@ -99,7 +108,7 @@ class Cell:
             del basics[basics.index("--model") : basics.index("--model") + 2]
         device = ["--precision", self.precision, "--compile", "on" if self.compiled else "off"]
         place = ["--workers", str(self.workers), "--out", str(out), "--name", name]
-        return ["train", str(photos), *basics, *words, *device, *place]
+        return ["train", str(source), *basics, *words, *device, *place]
 
 
 def cells(*, compiled: bool) -> list[Cell]:

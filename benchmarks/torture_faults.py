@@ -65,6 +65,8 @@ def bears(number: int, fault: Fault, begun: Path, work: Path) -> tuple[str, str]
     states = whole_states(run)
     code = paused.end()
     strace.stop()
+    if "(INJECTED)" not in (work / f"fault-{number}.strace").read_text(errors="replace"):
+        return "", f"{fault}: no such call was made, so nothing failed"
     if not saved:
         return "", f"{fault}: the process died in the save with {code}: {said(log)}"
     if not states:

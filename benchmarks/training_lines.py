@@ -42,7 +42,7 @@ def time_to_accuracy(found: Found) -> Iterator[Line]:
         took = row["source"]
         if row["seconds"]:
             steps = f"{row['steps']:,} steps of {1e3 * found['plain']['step_seconds']:.0f} ms"
-            took = f"{duration(row['seconds'])}, extrapolated: {steps}"
+            took = f"{duration(row['seconds'])}, extrapolated: {steps} ({row['source']})"
         yield f"{row['target']:g} %, {found['data']}: plain script, float32", took
     runs = found["plain"]["runs"]
     if runs:

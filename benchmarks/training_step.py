@@ -4,10 +4,11 @@
     python benchmarks/training_step.py --model resnet50 --batch 16  ResNet-50, 224 px
 
 The rivals are the same network in plain PyTorch style: float32, channels first, torch.optim.SGD with its defaults; and
-torch's best plain settings, bfloat16 autocast with channels_last and fused SGD, eager and with torch.compile's
-defaults. plusx takes its own loop, eager (its kernels) and compiled. Each has a process of its own, as its users would
-have, and is frozen while it is not its turn (turns.py); the order rotates, so a change of the machine's speed hits all
-alike. Printed: milliseconds (median, range), images a second, and the ratio to each rival.
+torch's best plain settings, bfloat16 autocast with channels_last and fused SGD, eager and with torch.compile's defaults
+(on a GPU with CUDA graphs). plusx takes its own loop, eager (its kernels) and compiled. All compute on the GPU if there
+is one. Each has a process of its own, as its users would have, and is frozen while it is not its turn (turns.py); the
+order rotates, so a change of the machine's speed hits all alike. Printed: milliseconds (median, range), images a
+second, and the ratio to each rival.
 """
 
 import argparse
@@ -87,16 +88,22 @@ class Same:
 
 def plain(work: Work, images: torch.Tensor, targets: torch.Tensor, *, best: bool, compiled: bool) -> Callable[[], None]:
     """Return one step as a script writes it."""
-    network = work.plain(work.classes).train()
+    device = choose_device()
+    network, images, targets = (
+        work.plain(work.classes).train().to(device.name),
+        images.to(device.name),
+        targets.to(device.name),
+    )
     if best:
         network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=1e-4, fused=True if best else None)
     loss_of = nn.CrossEntropyLoss()
-    answer = torch.compile(network) if compiled else network
+    mode = "reduce-overhead" if device.kind == "cuda" else "default"
+    answer = torch.compile(network, mode=mode) if compiled else network
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=best):
+        with torch.autocast(device.kind, torch.bfloat16, enabled=best):
             loss = loss_of(answer(images), targets)
         loss.backward()
         optimizer.step()

@@ -289,9 +289,9 @@ def _timed(sitting: Sitting) -> Generator[Event, None, tuple[Sitting, tuple[str,
     yield Advanced("measuring the speed", 0, None, "steps")
     plan, device = sitting.plan, sitting.device
     measured = (plan, sitting.network, sitting.training, device)
-    seconds, said = timing.seconds_per_epoch(*measured), ""
+    seconds, said = timing.seconds_per_epoch(*measured, sitting.teacher), ""
     if plan.run.compile == "auto":
-        pays, seconds, said = timing.compilation_pays(*measured, seconds)
+        pays, seconds, said = timing.compilation_pays(*measured, seconds, sitting.teacher)
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, compile="on" if pays else "off"))
         device = dataclasses.replace(device, compiled=pays)
     words = f"about {reporting.in_words(seconds * timing.epochs_of(plan.recipe, sitting.training))} of training"

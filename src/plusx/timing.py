@@ -18,6 +18,7 @@ from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.network.backbone import Network
 from plusx.plan import Plan
+from plusx.training.distillation import Teacher
 from plusx.training.loop import train
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe, all_steps
@@ -29,16 +30,18 @@ WORTH_TRYING = 600.0  # seconds of training from which on it is measured whether
 GAIN = 0.9  # compiled training, its compiling included, must take less than this part of the time
 
 
-def seconds_per_epoch(plan: Plan, network: Network, batches: Batches, device: Device) -> float:
+def seconds_per_epoch(
+    plan: Plan, network: Network, batches: Batches, device: Device, teach: Teacher | None = None
+) -> float:
     """Measure a few training steps, of the whole network, on a copy of it; the run itself is not touched.
 
     Where the images grow from epoch to epoch it is the mean over all epochs, reckoned from the pixels.
     """
-    return min(_seconds(plan, network, batches, device)) * len(batches) * _pixels(plan)[0]
+    return min(_seconds(plan, network, batches, device, teach)) * len(batches) * _pixels(plan)[0]
 
 
 def compilation_pays(
-    plan: Plan, network: Network, batches: Batches, device: Device, seconds: float
+    plan: Plan, network: Network, batches: Batches, device: Device, seconds: float, teach: Teacher | None = None
 ) -> tuple[bool, float, str]:
     """Measure whether training is faster compiled.
 
@@ -48,6 +51,7 @@ def compilation_pays(
         batches: The training batches.
         device: Where and how to compute, not compiled.
         seconds: What an epoch takes not compiled.
+        teach: The teacher, if there is one, whose answers take their time too.
 
     Returns:
         Whether it pays, the seconds of an epoch then, and a sentence on what was measured.
@@ -56,7 +60,7 @@ def compilation_pays(
     eager = seconds * epochs
     if eager < WORTH_TRYING:
         return False, seconds, ""
-    steps, failure = _compiled_seconds(plan, network, batches, device)
+    steps, failure = _compiled_seconds(plan, network, batches, device, teach)
     if not steps:
         return False, seconds, f"torch.compile does not work here{failure}: training is not compiled"
     pixels, sizes = _pixels(plan)
@@ -75,11 +79,13 @@ def epochs_of(recipe: Recipe, batches: Batches) -> float:
     return all_steps(recipe, len(batches)) / len(batches)
 
 
-def _compiled_seconds(plan: Plan, network: Network, batches: Batches, device: Device) -> tuple[list[float], str]:
+def _compiled_seconds(
+    plan: Plan, network: Network, batches: Batches, device: Device, teach: Teacher | None
+) -> tuple[list[float], str]:
     """Return how long compiled steps take; none, and why, where compiling fails on any rank."""
     steps, failure = list[float](), ""
     try:
-        steps = _seconds(plan, network, batches, dataclasses.replace(device, compiled=True))
+        steps = _seconds(plan, network, batches, dataclasses.replace(device, compiled=True), teach)
     except PlusxError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the compiler and its backends raise
@@ -96,7 +102,7 @@ def _pixels(plan: Plan) -> tuple[float, int]:
     return sum(found) / epochs / found[-1], len(set(found))
 
 
-def _seconds(plan: Plan, network: Network, batches: Batches, device: Device) -> list[float]:
+def _seconds(plan: Plan, network: Network, batches: Batches, device: Device, teach: Teacher | None) -> list[float]:
     """Return how long some steps of a copy's last epoch took, on the slowest rank."""
     state = torch.get_rng_state()
     recipe = dataclasses.replace(plan.recipe, head_epochs=0)
@@ -104,7 +110,7 @@ def _seconds(plan: Plan, network: Network, batches: Batches, device: Device) -> 
     trial.epoch = recipe.epochs - 1  # when images have their final size
     stamps = [time.perf_counter()]
     try:
-        for _ in train(trial.network, plan.task, batches, recipe, trial, device):
+        for _ in train(trial.network, plan.task, batches, recipe, trial, device, teach):
             stamps.append(time.perf_counter())
             (watched,) = ranks.largest(stamps[-1] - stamps[1])
             if trial.step == TIMED_STEPS or trial.epoch_ended or watched > PATIENCE:

@@ -82,7 +82,7 @@ def test_long_training_is_compiled_where_that_is_measured_to_pay(monkeypatch, st
     seen = []
 
     def seconds(*given):
-        seen.append(given[-1].compiled)
+        seen.append(given[3].compiled)
         return [40.0, step, step]
 
     monkeypatch.setattr(timing, "_seconds", seconds)
@@ -95,3 +95,14 @@ def test_long_training_is_compiled_where_that_is_measured_to_pay(monkeypatch, st
         if pays
         else "compiling takes 40 s and makes a step 0.60 times as fast: training is not compiled"
     )
+
+
+def test_a_teacher_takes_its_time_too():
+    asked = []
+
+    def teach(images, targets):
+        asked.append(len(images))
+        return targets
+
+    timing.seconds_per_epoch(plan_of(), tiny.network(), tiny.batches(40, batch_size=2), Device(), teach)
+    assert asked == [2] * timing.TIMED_STEPS

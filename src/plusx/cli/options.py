@@ -249,7 +249,7 @@ class DeviceOptions:
         int | None, option("Processes that read images too many for memory; -1 is one a core, at most 8.", "-1")
     ] = None
     cache: Annotated[
-        str | None, option("Keep decoded training images, at most 1.5 times the final size, in this folder.", "off")
+        str | None, option("Keep decoded training images, no larger than training needs, in this folder.", "off")
     ] = None
     sync_batch_norm: Annotated[
         bool | None, option("Whether norms of several processes take statistics from all parts of a step.", "no")
