@@ -10,9 +10,9 @@ Small photos that are enlarged so are smoother, and so smaller files, than a cam
 32 px: 20,000 images in memory, batches of 128: random crop with 4 pixels of padding, flip, normalize; the rival draws
 from PIL images as torchvision's CIFAR10 does. Photos: random resized crop to 224, flip, normalize, batches of 64,
 2 workers each, which both start anew for every epoch. Both deliver float32 batches, plusx with the channels last in
-memory. "plusx, cache" is an epoch after its cache was filled, which takes the seconds printed beside it and keeps photos
-at 1.5 times the final size: of small crops finer detail is lost. The first epoch of each is not counted; in it plusx
-arranges small images in memory, once a run.
+memory. "plusx, cache" is an epoch after its cache was filled, which takes the seconds printed beside it and keeps
+photos at 1.5 times the final size: of small crops finer detail is lost. The first epoch of each is not counted; in it
+plusx arranges small images in memory, once a run.
 
 All take turns in one process, so a change of the machine's speed hits all alike. Printed: images a second (median),
 the ratio to the rival (median, range over the turns), and the same for seconds of processors, workers counted in.

@@ -86,8 +86,12 @@ def ranks(found: Found) -> Iterator[Line]:
         if isinstance(each, dict) and "2" in each:
             what = {"no norm": "without norms", "synchronized": "`--sync-batch-norm`"}.get(name, name)
             yield (
-                f"weights after training on 2 processes, {what}: largest relative difference from those of one",
-                f"{each['2']['largest_relative_difference']:.0e}",
+                f"weights after {found['steps']} steps on 2 processes, {what}: largest difference from one process's",
+                f"{each['2']['largest_relative_difference']:.0e} of the largest weight",
+            )
+            yield (
+                f"right of {found['samples']} test samples after training on {', '.join(each)} processes, {what}",
+                ", ".join(str(one["right"]) for one in each.values()),
             )
 
 

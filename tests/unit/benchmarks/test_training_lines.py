@@ -92,9 +92,12 @@ def test_memory_and_the_papers_run_have_lines(benchmark):
 def test_ranks_and_torture_have_lines(benchmark):
     lines = benchmark("training_lines")
     same, other = {"right": 11, "same_bytes": True}, {"right": 11, "same_bytes": False}
-    training = {"no norm": {"2": {"largest_relative_difference": 4.7e-7}}, "rounding": 1e-7}
-    found = {"samples": 101, "counts": {"1": same, "2": same, "3": other}, "training": training}
-    assert [much for _, much in lines.ranks(found)] == ["2 of 3", "5e-07"]
+    training = {
+        "no norm": {"1": {"right": 90}, "2": {"largest_relative_difference": 4.7e-7, "right": 91}},
+        "rounding": 1e-7,
+    }
+    found = {"samples": 101, "steps": 15, "counts": {"1": same, "2": same, "3": other}, "training": training}
+    assert [much for _, much in lines.ranks(found)] == ["2 of 3", "5e-07 of the largest weight", "90, 91"]
     hour = {
         "minutes": 60,
         "wrong": [],
