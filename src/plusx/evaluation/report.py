@@ -186,8 +186,8 @@ def score_rows(evaluation: Evaluation) -> list[dict[str, str]]:
     return rows
 
 
-def render(data: ReportData, templates: Environment) -> str:
-    """Return the page."""
+def render(data: ReportData, templates: Environment, calibration: str) -> str:
+    """Return the page; `calibration` is that plot as SVG."""
     evaluation = data.evaluation
     classes = evaluation.predictions.classes
     accuracy = evaluation.scores["accuracy"]
@@ -233,9 +233,7 @@ def render(data: ReportData, templates: Environment) -> str:
         undefined=any(None in (row.precision, row.recall, row.f1) for row in listed),
         mistake_count=wrong,
         mistakes_sentence=f"{wrong:,} of {evaluation.samples:,} answers are wrong; these are the surest of them.",
-        calibration=plots.inline(
-            plots.to_svg(plots.calibration(evaluation.calibration)), "share of right answers for each confidence"
-        ),
+        calibration=plots.inline(calibration, "share of right answers for each confidence"),
         trust=trust(evaluation),
         layer_numbers=[is_numeric(column) for column in zip(*data.layers, strict=True)],
     )
@@ -253,11 +251,13 @@ def write_report(folder: Path, data: ReportData) -> Path:
     figures = {"calibration": plots.calibration(data.evaluation.calibration)}
     if data.history:
         figures["curves"] = plots.curves(data.history, data.best_epoch)
+    drawn = {name: plots.to_svg(figure) for name, figure in figures.items()}
     for name, figure in figures.items():
-        write_text(folder / "plots" / f"{name}.svg", plots.to_svg(figure))
+        write_text(folder / "plots" / f"{name}.svg", drawn[name])
         write_bytes(folder / "plots" / f"{name}.png", plots.to_png(figure))
     write_text(folder / "plots" / "confusion.svg", heat_map(templates, data.evaluation, alone=True))
     path = folder / "report.html"
     # a path that is no valid Unicode is shown with escapes
-    write_text(path, render(data, templates).encode("utf-8", "backslashreplace").decode("utf-8"))
+    page = render(data, templates, drawn["calibration"])
+    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
     return path
