@@ -1,6 +1,9 @@
 """Memory of batches that nobody holds any more, used again: to get it anew takes about as long as to fill it."""
 
+import math
+import mmap
 import sys
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +12,8 @@ KEPT = 3
 """Arrays; a training step holds one while the next batch is made."""
 OURS = 3
 """References to an array that nobody else holds: the list's, the loop's and the count's own."""
+ADVICE = [getattr(mmap, name) for name in ("MADV_DONTFORK", "MADV_HUGEPAGE") if hasattr(mmap, name)]
+"""Memory that forked processes do not get need not be copied when it is written to after a fork, as all other is."""
 
 
 class Spare:
@@ -22,7 +27,22 @@ class Spare:
         for array in self.arrays:
             if array.shape == shape and sys.getrefcount(array) <= OURS:
                 return array
-        made = np.empty(shape, np.float32)
+        made = unforked(shape)
         if len(self.arrays) < KEPT:
             self.arrays.append(made)
         return made
+
+
+def unforked(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return an array of zeros that a forked process does not have, in large pages, where the system can do that."""
+    size = 4 * math.prod(shape)
+    if not (ADVICE and size):
+        return np.zeros(shape, np.float32)
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"there are no {size:,} bytes for a batch") from error
+    for advice in ADVICE:
+        with suppress(OSError):  # a system without it
+            memory.madvise(advice)
+    return np.ndarray(shape, np.float32, buffer=memory)  # views of what `frombuffer` makes would not hold the array
