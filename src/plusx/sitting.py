@@ -134,7 +134,7 @@ def _step_done(sitting: Sitting, progress: Progress) -> Advanced:
 
 
 def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, None]:
-    """Score the epoch on the validation split, and record it."""
+    """Score the epoch on the validation split, record it, and write its weights as the last."""
     plan = sitting.plan
     scores: dict[str, float] = {}
     if sitting.validation is not None:
@@ -145,30 +145,26 @@ def _score_epoch(sitting: Sitting, progress: Progress, folder: RunFolder) -> Gen
     first, second = ("loss", "accuracy") if plan.recipe.monitor == "loss" else ("accuracy", "loss")
     progress.record(named, monitor=f"validation_{first}", tie=f"validation_{second}", lower=first == "loss")
     row = progress.history[-1]
+    if folder.writes:
+        _checkpoint(sitting, progress).save(folder.last)
     folder.write_metrics(progress.history)
     best = progress.improved and plan.recipe.keep == "best"
     yield logged(folder, EpochEnded(progress.epoch, plan.recipe.epochs, row, best=best))
 
 
 def keep(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
-    """Write the weights of an epoch that has just ended: as the last, and as the best if they are.
+    """Write the weights of the epoch that has just ended as the best, if they are.
 
     The state that has them is saved before: a process that is killed between the two finds them there.
     """
-    if not folder.writes:
-        return
-    checkpoint = _checkpoint(sitting, progress)
-    checkpoint.save(folder.last)
-    if progress.improved:
-        checkpoint.save(folder.best)
+    if folder.writes and progress.improved:
+        _checkpoint(sitting, progress).save(folder.best)
 
 
 def keep_again(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
-    """Write the weights of an epoch at whose end the state was saved, and they were not, or are damaged."""
-    if folder.writes and progress.epoch and progress.epoch_ended and progress.recorded:
-        files = [folder.last, *([folder.best] if progress.improved else [])]
-        if any(epoch_of(file) != progress.epoch for file in files):
-            keep(sitting, progress, folder)
+    """Write the best weights if the state is from the end of their epoch, and they are missing or damaged."""
+    if folder.writes and progress.epoch_ended and progress.improved and epoch_of(folder.best) != progress.epoch:
+        keep(sitting, progress, folder)
 
 
 def kept(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Checkpoint]:

@@ -208,12 +208,12 @@ def test_a_process_that_dies_between_state_and_weights_finds_them_in_the_state(
         patch.setattr(sitting, "keep", dying)
         assert main(command(tmp_path, "--precision", precision)[3:]) == 130
     run = tmp_path / "digits-1"
-    assert not (run / "weights" / "last.safetensors").exists()
+    assert not (run / "weights" / "best.safetensors").exists()
     seen: list[tuple[bool, int]] = []
 
     def watched(one: sitting.Sitting, progress: sitting.Progress, folder: RunFolder) -> None:
         again(one, progress, folder)
-        seen.append((progress.improved, sitting.epoch_of(folder.last) or 0))
+        seen.append((progress.improved, sitting.epoch_of(folder.best) or 0))
 
     again = sitting.keep_again
     monkeypatch.setattr(sitting, "keep_again", watched)
