@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py [digits] [mnist] [cifar10] [--data-root FOLDER]
 
 Each run is the command that a user types; "command" among its seconds is the time from the start of the command to its
-end. The results go to benchmarks/results/accuracy-NAME.json with versions and
-hardware, and `python benchmarks/readme.py` puts them into the README.
+end. The results go to benchmarks/results/accuracy-NAME.json with versions and hardware, and
+`python benchmarks/readme.py` puts them into the README.
 """
 
 import argparse

@@ -3,8 +3,7 @@
     python benchmarks/ranks.py
 
 All on the digits in the box, 353 samples (a prime) to train on and to test, one thread a process, float32, started by
-torchrun.
-Printed, and written to results/ranks.json:
+torchrun. Printed, and written to results/ranks.json:
 
     counts      the same weights scored by 1, 2 and 3 processes: samples, right answers, and whether predictions.csv
                 has the same bytes

@@ -58,14 +58,15 @@ def faults(begun: Path, work: Path) -> list[Fault]:
 def bears(number: int, fault: Fault, begun: Path, work: Path) -> tuple[str, str]:
     """Let one system call of a save fail; return how the run took it, and what is wrong, or nothing."""
     run, log = _copy(begun, work / f"fault-{number}"), work / f"fault-{number}.log"
+    record = work / f"fault-{number}.strace"
     paused = Paused(["resume", str(run), "--quiet"], log, fault.kind)
     when = f"{fault.number}+" if fault.lasting else str(fault.number)
-    strace = Strace(paused.child.pid, work / f"fault-{number}.strace", f"{fault.call}:error={fault.error}:when={when}")
+    strace = Strace(paused.child.pid, record, f"{fault.call}:error={fault.error}:when={when}")
     saved = paused.saved()
     states = whole_states(run)
     code = paused.end()
     strace.stop()
-    if "(INJECTED)" not in (work / f"fault-{number}.strace").read_text(errors="replace"):
+    if "(INJECTED)" not in record.read_text(errors="replace"):
         return "", f"{fault}: no such call was made, so nothing failed"
     if not saved:
         return "", f"{fault}: the process died in the save with {code}: {said(log)}"

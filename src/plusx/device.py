@@ -103,6 +103,11 @@ def lacks_memory(error: BaseException) -> bool:
     return any(words in str(error).lower() for words in NO_MEMORY)
 
 
+def shortly(error: BaseException) -> str:
+    """Return what an error says of the memory, in one line."""
+    return " ".join(str(error).split())[:120] or "the memory is used up"
+
+
 def _device_named(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,30 +164,34 @@ def keep(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
 
 def keep_again(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:
     """Write the best weights if the state is from the end of their epoch, and they are missing or damaged."""
-    if folder.writes and progress.epoch_ended and progress.improved and epoch_of(folder.best) != progress.epoch:
+    if folder.writes and progress.epoch_ended and progress.improved and not weights_of(folder.best, progress.epoch):
         keep(sitting, progress, folder)
 
 
 def kept(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generator[Event, None, Checkpoint]:
     """Return the weights that are scored and kept: the best epoch's, or the last one's where those are damaged."""
-    if epoch_of(folder.best) != progress.kept_epoch:
-        note = (
-            f"the weights of epoch {progress.kept_epoch}, the best, are lost or damaged in {str(folder.best)!r}: those "
-            f"of the last epoch, {progress.epoch}, are kept and scored instead"
-        )
-        sitting.notes = (*sitting.notes, note)
-        progress.best_epoch = progress.epoch
-        _checkpoint(sitting, progress).save(folder.best)
-        yield logged(folder, Noted(note, "warning"))
-    return Checkpoint.load(folder.best)
+    found = weights_of(folder.best, progress.kept_epoch)
+    if found:
+        return found
+    note = (
+        f"the weights of epoch {progress.kept_epoch}, the best, are lost or damaged in {str(folder.best)!r}: those "
+        f"of the last epoch, {progress.epoch}, are kept and scored instead"
+    )
+    sitting.notes = (*sitting.notes, note)
+    progress.best_epoch = progress.epoch
+    last = _checkpoint(sitting, progress)
+    last.save(folder.best)
+    yield logged(folder, Noted(note, "warning"))
+    return last
 
 
-def epoch_of(path: Path) -> int | None:
-    """Return the epoch of the weights in a file; None where it is not there or damaged."""
-    try:
-        return Checkpoint.load(path).provenance.get("epoch")
-    except CheckpointError:
-        return None
+def weights_of(path: Path, epoch: int) -> Checkpoint | None:
+    """Return the checkpoint in a file if it is there, whole, and of this epoch."""
+    with suppress(CheckpointError):
+        found = Checkpoint.load(path)
+        if found.provenance.get("epoch") == epoch:
+            return found
+    return None
 
 
 def _checkpoint(sitting: Sitting, progress: Progress) -> Checkpoint:

@@ -15,11 +15,11 @@ from typing import BinaryIO
 from plusx.errors import StorageError
 
 REASONS = {
-    errno.ENOSPC: "no space is left on the disk; free some",
-    errno.EDQUOT: "your disk quota is used up; free some space",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "this user may not write there",
-    errno.EPERM: "this user may not write there",
+    errno.ENOSPC: "no space is left on the disk; free some or",
+    errno.EDQUOT: "your disk quota is used up; free some space or",
+    errno.EROFS: "the disk is read-only;",
+    errno.EACCES: "this user may not write there;",
+    errno.EPERM: "this user may not write there;",
 }
 OTHER_OUT = "choose another folder with --out"
 PART = ".part"
@@ -40,9 +40,8 @@ def writing(path: Path, instead: str = OTHER_OUT) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
-        then = " or" if "; " in reason else ";"
-        raise StorageError(f"could not write {str(path)!r}: {reason}{then} {instead}") from error
+        reason = REASONS.get(error.errno or 0, f"{error.strerror or error};")
+        raise StorageError(f"could not write {str(path)!r}: {reason} {instead}") from error
 
 
 @contextmanager

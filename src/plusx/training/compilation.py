@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MOST_SIZES = 256  # of batches and images in one process
+LIMITS: dict[str, Any] = {"recompile_limit": 256, "fail_on_recompile_limit_hit": True}
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -24,8 +24,7 @@ def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     compiled_network: Any = torch.compile(network, dynamic=False)
 
     def answer(images: Tensor) -> Tensor:
-        limits: dict[str, Any] = {"recompile_limit": MOST_SIZES, "fail_on_recompile_limit_hit": True}
-        with config.patch(limits):
+        with config.patch(LIMITS):
             return compiled_network(images)
 
     return answer

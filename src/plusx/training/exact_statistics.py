@@ -11,13 +11,12 @@ from torch import nn
 
 from plusx import ranks
 from plusx.data.batches import Batches
-from plusx.device import Device, lacks_memory
+from plusx.device import Device, lacks_memory, shortly
 from plusx.evaluation.inference import exact_float32
 from plusx.network import layers
 from plusx.training import together
 from plusx.training.recipe import Recipe
-from plusx.training.step import TooLarge, part_places, shortly
-from plusx.training.synchronized_norm import SynchronizedNorm
+from plusx.training.step import TooLarge, part_places
 
 
 def average_statistics(
@@ -60,13 +59,8 @@ def average_statistics(
     try:
         while lacking := _averaged(network, norms, batches, recipe, epoch, device, parts):
             parts *= 2
-            if parts > recipe.batch_size // ranks.count() // 2 or any(
-                isinstance(one, SynchronizedNorm) for one in norms
-            ):
-                raise TooLarge(
-                    f"the memory is not enough for the norms' statistics ({lacking}); use a smaller --batch-size or "
-                    "--model, or leave out --exact-statistics"
-                )
+            if parts > recipe.batch_size // ranks.count() // 2:
+                raise _too_large(lacking)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -87,7 +81,7 @@ def _averaged(
     """Let the norms see the batches; return "", or why the memory is not enough for it on some rank."""
     for norm in norms:
         norm.reset_running_stats()
-    own, total, lacking = 0, 0, ""
+    own, total, lacking, waiting = 0, 0, "", together.norms_wait(network)
     with exact_float32():
         for _, batch in zip(range(recipe.exact_statistics), batches.epoch(epoch), strict=False):
             try:
@@ -97,9 +91,18 @@ def _averaged(
                 if not lacks_memory(error):
                     raise
                 lacking = shortly(error)
+                if waiting:
+                    raise _too_large(lacking) from error
                 break
             own, total = own + len(batch.images), total + batch.total
     if together.any_rank(lacking):
         return lacking or "on another process"
     together.average([norm for norm in together.norms_apart(network) if norm in norms], own / max(total, 1))
     return ""
+
+
+def _too_large(lacking: str) -> TooLarge:
+    return TooLarge(
+        f"the memory is not enough for the norms' statistics ({lacking}); use a smaller --batch-size or --model, or "
+        "leave out --exact-statistics"
+    )

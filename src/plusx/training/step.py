@@ -17,14 +17,13 @@ from torch import Tensor
 from plusx import ranks
 from plusx.data.batches import Batch
 from plusx.data.steps import step_part
-from plusx.device import Device, lacks_memory
+from plusx.device import Device, lacks_memory, shortly
 from plusx.errors import PlusxError
 from plusx.tasks.task import Task
 from plusx.training import together
 from plusx.training.mixing import mixed
 from plusx.training.progress import Progress
 from plusx.training.recipe import Recipe
-from plusx.training.synchronized_norm import SynchronizedNorm
 
 MOST_SKIPPED_IN_ROW = 10
 MOST_SKIPPED_SHARE = 0.05  # of all steps so far, once there are more than those
@@ -80,7 +79,7 @@ class Stepping:
         self._buffers = [one for one in progress.network.buffers() if one.numel()]
         self._copies = [one.clone() for one in self._buffers]
         self._norms_apart = together.norms_apart(progress.network)
-        self._synchronized = any(isinstance(one, SynchronizedNorm) for one in progress.network.modules())
+        self._norms_wait = together.norms_wait(progress.network)
         self._whole = len(step_part(recipe.batch_size, ranks.rank(), ranks.count()))
 
     def __call__(self, batch: Batch, rate: float, *, head_alone: bool, done: float = 1.0) -> None:
@@ -158,7 +157,7 @@ class Stepping:
             if not lacks_memory(error):
                 raise
             reason = shortly(error)
-        if self._synchronized and ranks.count() > 1:
+        if self._norms_wait:
             raise TooLarge(  # the other ranks wait for this one's statistics, and cannot begin anew
                 f"the memory is not enough for this process's {len(batch.images)} images of a step ({reason}), and "
                 "with --sync-batch-norm a step cannot be divided; use a smaller --batch-size or more processes"
@@ -204,11 +203,6 @@ class Stepping:
         if together.any_rank(not torch.isfinite(images).all()):
             return f"images that are not finite numbers came {place}"
         return f"the loss became {loss.item():.3g} and the gradients' norm {norm.item():.3g} {place}"
-
-
-def shortly(error: BaseException) -> str:
-    """Return what an error says of the memory, in one line."""
-    return " ".join(str(error).split())[:120] or "the memory is used up"
 
 
 def part_places(samples: int, parts: int) -> list[slice]:

@@ -30,6 +30,11 @@ def norms_apart(network: nn.Module) -> list[layers.Norm]:
     return [one for one in network.modules() if isinstance(one, layers.Norm) and not isinstance(one, SynchronizedNorm)]
 
 
+def norms_wait(network: nn.Module) -> bool:
+    """Whether norms wait for those of other ranks: a rank that cannot go on must end, and cannot begin anew."""
+    return ranks.count() > 1 and any(isinstance(one, SynchronizedNorm) for one in network.modules())
+
+
 def add_up(
     parameters: Iterable[nn.Parameter], norms: Sequence[layers.Norm], share: float, sums: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
