@@ -30,10 +30,12 @@ def rows() -> list[str]:
     lines = []
     for file in sorted([*RESULTS.glob("accuracy-*.json"), *RESULTS.glob("finetune-*.json")]):
         found = json.loads(file.read_text(encoding="utf-8"))
-        seeds = ", ".join(f"{100 * run['accuracy']['value']:.2f}" for run in found["runs"])
+        scores = [f"{100 * run['accuracy']['value']:.2f}" for run in found["runs"]]
+        few = len(scores) <= 3
+        each = ", ".join(scores) if few else f"{min(scores, key=float)}-{max(scores, key=float)}, {len(scores)} seeds"
         seconds = [run["seconds"]["training"] for run in found["runs"]]
         lines.append(
-            f"| `{found['command']}` | {seeds} | {found['mean']:.2f} ± {found['margin']:.2f} "
+            f"| `{found['command']}` | {each} | {found['mean']:.2f} ± {found['margin']:.2f} "
             f"| {min(seconds):.0f}-{max(seconds):.0f} s | {found['environment']['device']} |"
         )
     return lines

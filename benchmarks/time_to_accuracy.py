@@ -97,7 +97,7 @@ def reached(runs: Sequence[Mapping[str, Any]], target: float) -> dict[str, Any]:
     return {
         "mean": mean(values),
         "deviation": stdev(values) if several else 0.0,
-        "margin": margin_of(values) if len(runs) == 3 else None,
+        "margin": margin_of(values) if several else None,
         "low": min(values),
         "high": max(values),
         "seconds": mean(seconds),

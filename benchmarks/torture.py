@@ -4,9 +4,9 @@
 
 Real processes of `plusx train` and `plusx resume` are killed by SIGKILL at random moments and inside saves, and what
 they come to is held, by sha256, against runs that nobody broke. In 60 minutes: the whole matrix (ingredient x precision
-x workers x place; its compiled half, which takes long, with --compiled), every system call of a save failed with three
-errors, and random kills in the time that is left. In less, a part of each, drawn at random. Printed: counts; the exit
-code is 1 if anything is wrong.
+x eager or compiled x workers x place), every system call of a save failed with three errors, 2,000 damaged files, a
+full disk, and random kills in the time that is left. In less, a part of each, drawn at random. Printed: counts; the
+exit code is 1 if anything is wrong.
 """
 
 import argparse

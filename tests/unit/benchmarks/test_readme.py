@@ -50,6 +50,13 @@ def test_fine_tuning_has_a_line_as_accuracy_has(readme, tmp_path):
     assert readme.rows() == ["| `plusx train x` | 50.00, 75.00 | 62.50 ± 1.00 | 10-10 s | cpu |"] * 2
 
 
+def test_many_seeds_are_said_by_their_range(readme, tmp_path):
+    runs = [{"accuracy": {"value": value}, "seconds": {"training": 9}} for value in (0.995, 0.9, 1.0, 0.95)]
+    found = {"command": "plusx train x", "runs": runs, "mean": 96.1, "margin": 1.0, "environment": {"device": "cpu"}}
+    (tmp_path / "accuracy-digits.json").write_text(json.dumps(found))
+    assert readme.rows() == ["| `plusx train x` | 90.00-100.00, 4 seeds | 96.10 ± 1.00 | 9-9 s | cpu |"]
+
+
 RESULTS = {
     "training_step": {"rows": [
         {"model": "A", "name": "plain", "milliseconds": 100.0, "ratio": 1.0},
