@@ -1,13 +1,13 @@
 """Scoring a trained network again: on its own test split, or on any other source, honestly."""
 
 import json
-import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plusx import launch, memory
 from plusx.data import Dataset
 from plusx.data.batches import Batches
 from plusx.data.dataset import SPLIT_WORDS, rejected_words
@@ -142,7 +142,8 @@ def evaluate(
         training=False,
         workers=reading_workers(dataset, batch_size),
     )
-    predictions = yield from predict(network, checkpoint.task, batches, computing)
+    with memory.bounded():
+        predictions = yield from predict(network, checkpoint.task, batches, computing)
     evaluation = scoring.evaluate(predictions, dataset.test_name)
     asked = {
         "checkpoint": chosen.file.name if chosen.file else chosen.name,
@@ -170,7 +171,7 @@ def reading_workers(dataset: Dataset, batch_size: int) -> int:
     """How many processes read: none where the samples are in memory, none for less than a batch."""
     if not any(isinstance(sample.source, Path) for sample in dataset.samples):
         return 0
-    return min(os.cpu_count() or 1, MOST_WORKERS, len(dataset.samples) // batch_size)
+    return min(launch.cores(), MOST_WORKERS, len(dataset.samples) // batch_size)
 
 
 def _place(parent: Path, name: str, asked: dict[str, Any]) -> Path:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,8 @@ def decide(
     places = {name: _absolute(getattr(plan.run, name)) for name in ("source", "data_root", "weights", "teacher")}
     if plan.run.cache:
         places["cache"] = str(Path(plan.run.cache).expanduser().absolute())
-    chosen = {**places, "device": device.name, "precision": device.precision, "threads": device.threads}
+    threads = device.threads if ranks.count() == 1 else asked.run.threads  # 0: each rank its share of its own machine
+    chosen = {**places, "device": device.name, "precision": device.precision, "threads": threads}
     plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, **chosen))
     if plan.run.precision == "bfloat16" and device.kind == "cpu" and halves_single_pixels(plan):
         why = (
@@ -65,7 +65,7 @@ def decide(
         notes.append(f"{why}, so float32 is used")
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, precision="float32"))
     if plan.run.workers < 0:
-        workers = max(1, min(os.cpu_count() or 1, 8) // launch.local_ranks())
+        workers = max(1, min(launch.cores(), 8) // launch.local_ranks())
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, workers=workers))
     if plan.run.compile == "auto" and plan.run.sync_batch_norm:  # compiled code would stop at every norm
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, compile="off"))

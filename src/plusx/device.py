@@ -20,8 +20,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """The layouts that put the channels last, by the axes that a tensor has."""
-# What torch says of it without a class for it; last what oneDNN says where there is no room for its code.
-NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive")
 
 
 @dataclass(frozen=True)
@@ -94,18 +92,6 @@ def choose_device(name: str = "auto", precision: str = "auto", threads: int = 0)
         threads=torch.get_num_threads(),
         hardware=_hardware(device),
     )
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(words in str(error).lower() for words in NO_MEMORY)
-
-
-def shortly(error: BaseException) -> str:
-    """Return what an error says of the memory, in one line."""
-    return " ".join(str(error).split())[:120] or "the memory is used up"
 
 
 def _device_named(name: str) -> torch.device:

@@ -49,6 +49,11 @@ class StorageError(PlusxError):
 
     exit_code: int = 5
 
+    def __init__(self, found: str, instead: str = "") -> None:
+        """Keep apart what was found and what the user can do instead; the sentence is both."""
+        super().__init__(f"{found} {instead}".strip())
+        self.found, self.instead = found, instead
+
 
 class LostRank(PlusxError):
     """Another process of a distributed run is gone."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from plusx import job, random_streams, ranks, reporting, run_report, timing
+from plusx import job, memory, random_streams, ranks, reporting, run_report, timing
 from plusx.data.batches import Batches
 from plusx.data.cache import Cache
 from plusx.data.reading import readable
@@ -58,7 +58,7 @@ def run(
         UsageError, DataError, StorageError: The request, the data or the disk do not allow it.
         Stopped: A signal asked the run to stop; its state is saved.
     """
-    with ranks.joined():
+    with ranks.joined(), memory.bounded():
         earlier = None if dry else job.begun(out, asked, name)
         return (yield from (resume(earlier) if earlier else _begin(asked, out, name, dry=dry)))
 
@@ -66,7 +66,13 @@ def run(
 def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Event, None, Result]:
     if not dry and ranks.is_first():
         RunFolder.check(out, name)
-    sitting, prepared, weights = yield from sitting_of(asked, dry=dry)
+    sitting, prepared, weights = yield from sitting_of(asked)
+    if dry:
+        sitting.training.cache = None
+    elif ranks.is_first():
+        needed = space_needed(sitting.plan, sitting.network, len(sitting.test.samples))
+        expect_space(out, needed, "the run")
+    yield from sitting.training.load()
     sitting, duration = yield from _timed(sitting)
     plan, network, start = sitting.plan, sitting.network, sitting.start
     by_hand = changes_by_hand(asked, prepared, weights)
@@ -78,8 +84,6 @@ def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Even
         yield reporting.whole_plan(plan)
         data, seconds = sitting.data, {"training": 0.0, "total": sitting.elapsed}
         return Result(None, data.test_name, len(sitting.test.samples), None, plan, seconds, sitting.notes)
-    if ranks.is_first():
-        expect_space(out, space_needed(plan, network, len(sitting.test.samples)), "the run")
     folder = RunFolder.create(out, sitting.data.name, name) if ranks.is_first() else WatchedFolder(out)
     with folder.held():
         run_report.describe(folder, plan, sitting.data, sitting.training, sitting.device)
@@ -93,8 +97,8 @@ def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Even
         return (yield from _go_on(sitting, progress, folder))
 
 
-def sitting_of(asked: Request, *, dry: bool) -> Generator[Event, None, tuple[Sitting, Prepared, Weights | None]]:
-    """Prepare the data, decide the plan, and build all that a run works with; in a dry run nothing is written.
+def sitting_of(asked: Request) -> Generator[Event, None, tuple[Sitting, Prepared, Weights | None]]:
+    """Prepare the data, decide the plan, and build all that a run works with; no image is held or cached yet.
 
     Raises:
         UsageError, DataError, StorageError: The request, the data or the disk do not allow it.
@@ -113,8 +117,7 @@ def sitting_of(asked: Request, *, dry: bool) -> Generator[Event, None, tuple[Sit
     notes = (*prepared.dataset.notes, *seen_before(weights, prepared.dataset), *notes)
     if weights is None:
         show_training_images(network, prepared, plan)
-    sitting = yield from _build(plan, prepared, device_of(plan), network, notes, start, began, dry=dry)
-    return sitting, prepared, weights
+    return _build(plan, prepared, device_of(plan), network, notes, start, began), prepared, weights
 
 
 def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result]:
@@ -129,7 +132,7 @@ def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result
         DataError: The data are no longer those that the run began with.
         UsageError: Another process is at work on the run.
     """
-    with ranks.joined():
+    with ranks.joined(), memory.bounded():
         folder = RunFolder.open(path) if ranks.is_first() else WatchedFolder(path)
         with folder.held():
             return (yield from _resumed(folder, anyway=anyway))
@@ -141,13 +144,13 @@ def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Resul
     began = time.perf_counter() - state.elapsed
     plan = state.plan
     device = _same_device(plan, folder)
-    differs = ranks.from_first(state.expect_same_arithmetic(folder, device, anyway=anyway) if folder.writes else "")
+    differs = state.expect_same_arithmetic(folder, device, anyway=anyway)
     prepared = yield from ranks.once_a_machine(prepare(plan.run, plan.input.max_pixels, measure=False))
     if plan.run.overfit_batches:
         prepared = overfitting(prepared, plan.run.overfit_batches * plan.recipe.batch_size)
     warnings = (*state.warnings, *([differs] if differs else []))
     notes = tuple(dict.fromkeys((*state.notes, *warnings)))
-    sitting = yield from _build(plan, prepared, device, network_of(plan), notes, state.start, began)
+    sitting = _build(plan, prepared, device, network_of(plan), notes, state.start, began)
     if folder.writes:
         check_same_data(folder, sitting.data, sitting.teacher)
     progress = Progress(sitting.network, plan.recipe)
@@ -155,6 +158,7 @@ def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Resul
     if folder.writes:
         space = space_needed(plan, sitting.network, len(sitting.test.samples))
         expect_space(folder.path, space, "the run", held=folder.size())
+    yield from sitting.training.load()
     folder.mend()
     folder.write_metrics(progress.history)  # a killed sitting may have written an epoch that is not in its state
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"
@@ -216,10 +220,8 @@ def _build(
     notes: tuple[str, ...],
     start: Start | None,
     began: float,
-    *,
-    dry: bool = False,
-) -> Generator[Event, None, Sitting]:
-    """Put the network in its place, and make the batches that a plan describes; a dry run fills no cache."""
+) -> Sitting:
+    """Put the network in its place, and make the batches that a plan describes."""
     data, recipe, look = prepared.dataset, plan.recipe, plan.input
     job.expect_same_data(data)
     if plan.run.sync_batch_norm:
@@ -233,7 +235,7 @@ def _build(
     )
 
     place = Path(plan.run.cache).expanduser()
-    cache = Cache(place, look.reduced, look.reduction) if plan.run.cache and not dry else None
+    cache = Cache(place, look.reduced, look.reduction) if plan.run.cache else None
 
     def batches(split: str, *, training: bool = False) -> Batches:
         return Batches(
@@ -254,7 +256,6 @@ def _build(
 
     training, test = batches("train", training=True), batches("test")
     validation = batches("validation") if data.split("validation") else None
-    yield from training.load()
     teacher = Teacher.load(plan.run.teacher, plan.task, plan.input, device) if plan.run.teacher else None
     if ranks.rank():  # what is drawn in training for a rank's own samples is drawn apart
         torch.manual_seed(random_streams.of_rank(plan.run.seed, ranks.rank()))

@@ -1,4 +1,4 @@
-"""What torchrun says of this process: which of how many ranks it is. Everything here is read from the environment.
+"""What this process was given: its place among torchrun's ranks, and its cores.
 
 Loads no torch, because the command line asks before anything heavy is needed.
 """
@@ -62,21 +62,25 @@ def is_first() -> bool:
     return here is None or here.rank == 0
 
 
-def says(error: BaseException) -> bool:
-    """Whether this process says an error; of several that all meet it, one does.
+def wait_for_first(error: BaseException) -> None:
+    """Let the first rank say an error before this one does; of several that all meet it, one does.
 
     Before the ranks have met nobody knows whether the first meets it too. It gets the time to say so; then torchrun
     ends this process, or else it was this one's alone.
     """
     if not (is_first() or getattr(error, SPOKEN_HERE, False)):
         time.sleep(PATIENCE)
-    return True
 
 
 def local_ranks() -> int:
     """Return how many processes share this machine."""
     here = place()
     return here.local_ranks if here else 1
+
+
+def cores() -> int:
+    """Return how many of the machine's cores this process may use: under Slurm or in a container often not all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads() -> int:
@@ -88,8 +92,7 @@ def threads() -> int:
     here = place()
     if here is None or os.environ.get("OMP_NUM_THREADS", "1") != "1":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // here.local_ranks)
+    return max(1, cores() // here.local_ranks)
 
 
 def starter() -> str:

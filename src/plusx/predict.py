@@ -4,7 +4,6 @@ Images are read and prepared by the input that the checkpoint holds, the same th
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
+from plusx import launch
 from plusx.checkpoint import Checkpoint
 from plusx.data import list_images
 from plusx.data.in_order import in_order
@@ -144,4 +144,4 @@ def reading_threads(sources: Sequence[Source]) -> int:
     """Return how many threads read these images; pictures and arrays are already in memory, and may be shared."""
     if not all(isinstance(source, (Path, str, bytes)) for source in sources):
         return 0
-    return min(os.cpu_count() or 1, MOST_THREADS, len(sources) // FILES_A_THREAD)
+    return min(launch.cores(), MOST_THREADS, len(sources) // FILES_A_THREAD)

@@ -1,13 +1,13 @@
 """From a source to samples with splits: read, look at every file, set the broken ones aside, split, and sum up."""
 
 import dataclasses
-import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from plusx import launch
 from plusx.data import Dataset, Sample, read_dataset
 from plusx.data.in_order import in_order
 from plusx.data.split import split_dataset
@@ -72,7 +72,7 @@ def prepare(
     """
     data_root = Path(run.data_root) if run.data_root else None
     dataset = yield from read_dataset(run.source, data_root=data_root, download=run.download)
-    dataset, found = yield from survey(dataset, reader_of(1, max_pixels).inspect, workers=os.cpu_count() or 1)
+    dataset, found = yield from survey(dataset, reader_of(1, max_pixels).inspect, workers=launch.cores())
     if channels not in (None, 1, 3) and any(isinstance(sample.source, Path) for sample in dataset.samples):
         raise UsageError(f"channels is {channels}, but the images of {run.source!r} are files; use --channels 1 or 3")
     facts = {sample.name: fact for sample, fact in zip(dataset.samples, found, strict=True)}
@@ -140,7 +140,7 @@ def _statistics(training: Sequence[Sample], reader: ImageInput) -> Generator[Eve
     """Measure mean and deviation a channel of the training images, or of evenly chosen ones where they are many."""
     places = np.linspace(0, len(training) - 1, min(len(training), STATISTICS_SAMPLES)).round().astype(int)
     chosen = [training[place].source for place in places.tolist()]
-    threads = 1 if isinstance(chosen[0], np.ndarray) else os.cpu_count() or 1
+    threads = 1 if isinstance(chosen[0], np.ndarray) else launch.cores()
     sums = PixelSums()
     for done, image in enumerate(in_order(reader.read, chosen, threads), start=1):
         sums.add(image)

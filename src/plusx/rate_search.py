@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from plusx import memory
 from plusx.errors import UsageError
 from plusx.evaluation.plots import rate_curve, to_png, to_svg
 from plusx.events import Advanced, Event, Noted, Section
@@ -15,7 +16,7 @@ from plusx.experiment import sitting_of
 from plusx.plan import Plan
 from plusx.request import Request
 from plusx.storage import write_bytes, write_text, writing
-from plusx.training.rate_finder import HIGHEST, LOWEST, STEPS, Found, find_rate
+from plusx.training.rate_finder import HIGHEST, LOWEST, STEPS, Found, Tried, find_rate
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,33 @@ def search(
         raise UsageError(f"the rates go from {lowest:g} to {highest:g}; expected two above 0, the lower one first")
     if steps < 2:
         raise UsageError(f"steps is {steps}, but must be at least 2; 200 is usual")
-    sitting, _, _ = yield from sitting_of(asked, dry=True)
-    for note in sitting.notes:
-        yield Noted(note, "warning")
-    plan = sitting.plan
-    work = find_rate(
-        sitting.network, plan.task, sitting.training, plan.recipe, sitting.device, sitting.teacher,
-        lowest=lowest, highest=highest, steps=steps,
-    )  # fmt: skip
+    with memory.bounded():
+        sitting, _, _ = yield from sitting_of(asked)
+        yield from sitting.training.load()
+        for note in sitting.notes:
+            yield Noted(note, "warning")
+        plan = sitting.plan
+        work = find_rate(
+            sitting.network, plan.task, sitting.training, plan.recipe, sitting.device, sitting.teacher,
+            lowest=lowest, highest=highest, steps=steps,
+        )  # fmt: skip
+        found = yield from _shown(work, steps)
+    folder = _new_folder(out, sitting.data.name)
+    _write(folder, found)
+    yield _screen(plan, found, folder)
+    return RateSearch(plan, found, folder)
+
+
+def _shown(work: Generator[Tried, None, Found], steps: int) -> Generator[Event, None, Found]:
+    """Do the search, and say after each rate how far it is."""
     done = 0
     while True:
         try:
             one = next(work)
         except StopIteration as end:
-            found: Found = end.value
-            break
+            return end.value
         done += 1
         yield Advanced("trying rates", done, steps, "steps", f"{one.learning_rate:.1e}: loss {one.smoothed:.3f}")
-    folder = _new_folder(out, sitting.data.name)
-    _write(folder, found)
-    yield _screen(plan, found, folder)
-    return RateSearch(plan, found, folder)
 
 
 def _new_folder(out: Path, name: str) -> Path:

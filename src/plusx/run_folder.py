@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from plusx.errors import CheckpointError, StorageError, UsageError
-from plusx.storage import PART, remove_leftovers, sync_folder, write_text, writing
+from plusx.storage import OTHER_OUT, PART, remove_leftovers, sync_folder, write_text, writing
 
 if sys.platform != "win32":
     import fcntl
@@ -108,18 +108,23 @@ class RunFolder:
             UsageError: Another process is at work on it.
             StorageError: The folder cannot be written.
         """
-        with writing(self.states):
-            lock = (self.states / "lock").open("a")
         try:
-            if not _locked(lock.fileno()):
-                raise UsageError(
-                    f"another process is at work on the run {str(self.path)!r}; wait for it, or stop it first"
-                )
-            for folder in (self.path, *(self.path / name for name in FOLDERS)):
-                remove_leftovers(folder)
-            yield
+            with writing(self.states):
+                lock = (self.states / "lock").open("a")
+            with lock:
+                if not _locked(lock.fileno()):
+                    raise UsageError(
+                        f"another process is at work on the run {str(self.path)!r}; wait for it, or stop it first"
+                    )
+                for folder in (self.path, *(self.path / name for name in FOLDERS)):
+                    remove_leftovers(folder)
+                yield
+        except StorageError as error:
+            if self._wanted or error.instead != OTHER_OUT:
+                raise
+            resume = f"move the run elsewhere, and go on with: plusx resume {typed(self.path)}"
+            raise StorageError(error.found, resume) from error
         finally:
-            lock.close()
             if self._wanted:
                 shutil.rmtree(self.path, ignore_errors=True)
 

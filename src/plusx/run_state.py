@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from plusx import ranks
 from plusx.arithmetic import arithmetic, differences
 from plusx.data import Dataset
 from plusx.data.split import read_splits, split_rows
@@ -71,7 +72,7 @@ class State:
         elapsed: Seconds since the run began, pauses left out.
         start: What it started from, if not from new weights.
         warnings: Sentences about the state itself: a newer one is damaged.
-        arithmetic: What its bits depended on.
+        arithmetic: What its bits depended on, for each rank.
     """
 
     plan: Plan
@@ -81,10 +82,10 @@ class State:
     elapsed: float
     start: Start | None
     warnings: tuple[str, ...]
-    arithmetic: dict[str, str]
+    arithmetic: list[dict[str, str]]
 
     def expect_same_arithmetic(self, folder: RunFolder, device: Device, *, anyway: bool = False) -> str:
-        """Compare what the bits depend on, then and now.
+        """Compare what the bits depend on, then and now, for each rank; all of them call this.
 
         Returns:
             A sentence on what differs, which the user allowed; empty where nothing does.
@@ -92,7 +93,7 @@ class State:
         Raises:
             CheckpointError: Something differs, and the user did not allow it.
         """
-        changed = ", ".join(differences(self.arithmetic, arithmetic(device)))
+        changed = ", ".join(differences(self.arithmetic, ranks.gathered(arithmetic(device))))
         if changed and not anyway:
             raise CheckpointError(
                 f"the run {str(folder.path)!r} would not end with the bits of the unbroken run here: {changed}; resume "
@@ -168,12 +169,13 @@ def save_state(
         StorageError: It could not be written; the states that stood there still do.
     """
     values, tensors = progress.state_dict()
+    all_ranks = ranks.gathered(arithmetic(device))
     if not folder.writes:
         return
     header = {
         "plan": plan.to_dict(),
         "progress": values,
-        "arithmetic": arithmetic(device),
+        "arithmetic": all_ranks,
         "notes": list(notes),
         "elapsed": elapsed,
         "start": dataclasses.asdict(start) if start else None,
@@ -218,12 +220,12 @@ def read_state(folder: RunFolder) -> State:
             path.replace(path.with_name("damaged.safetensors"))
     warnings = tuple(f"{error}; going on from the state before it" for _, error in damaged)
     try:
-        plan = Plan.from_dict(header["plan"])
-    except (TypeError, LookupError, PlusxError) as error:
+        plan, depended = Plan.from_dict(header["plan"]), [dict(one) for one in header["arithmetic"]]
+    except (TypeError, ValueError, LookupError, PlusxError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be understood by this plusx: {error}") from error
     start = Start.from_dict(header["start"]) if header["start"] else None
     notes = tuple(header["notes"])
-    return State(plan, header["progress"], tensors, notes, header["elapsed"], start, warnings, header["arithmetic"])
+    return State(plan, header["progress"], tensors, notes, header["elapsed"], start, warnings, depended)
 
 
 def space_needed(plan: Plan, network: nn.Module, test_samples: int) -> int:

@@ -4,11 +4,11 @@ What the network was trained on, or chosen by, is recognized by its content (spl
 """
 
 import dataclasses
-import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from plusx import launch
 from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset, read_dataset
 from plusx.data.split import read_splits, without_training
@@ -145,7 +145,7 @@ def own_samples(
 def _looked_at(dataset: Dataset, checkpoint: Checkpoint) -> Generator[Event, None, Dataset]:
     """The samples that can be read, with their sums."""
     if dataset.samples:
-        dataset, _ = yield from survey(dataset, checkpoint.input.inspect, workers=os.cpu_count() or 1)
+        dataset, _ = yield from survey(dataset, checkpoint.input.inspect, workers=launch.cores())
     return dataset
 
 

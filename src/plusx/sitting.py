@@ -1,14 +1,13 @@
 """One sitting of a run: all that it works with, and the training from where it is to its end or to a signal."""
 
-import os
 import time
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plusx import ranks, reporting
+from plusx import launch, ranks, reporting
 from plusx.checkpoint import Checkpoint
 from plusx.data import Dataset
 from plusx.data.batches import Batches
@@ -82,7 +81,7 @@ class News:
             self._replaced = replaced
         if progress.epoch_ended and not self._advised and progress.history[-1]["seconds"] > LONG_EPOCH:
             row = progress.history[-1]
-            said = advice(row["waiting"] / row["seconds"], self._training, os.cpu_count() or 1)
+            said = advice(row["waiting"] / row["seconds"], self._training, launch.cores())
             self._advised = bool(said)
             found += [Noted(said)] if said else []
         return found
@@ -100,7 +99,7 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
     keep_again(sitting, progress, folder)
     saves, news = Saves(plan.run.save_minutes * 60), News(sitting, progress)
     steps = train(sitting.network, plan.task, sitting.training, plan.recipe, progress, sitting.device, sitting.teacher)
-    with listening() as stop:
+    with closing(steps), listening() as stop:  # closed even while an error's traceback holds it: its workers end
         for _ in steps:
             # All ranks stop, and save, after the same step, though a signal and the clock reach each on its own.
             number, due = ranks.largest(stop.signal or 0, saves.due)

@@ -41,7 +41,7 @@ def writing(path: Path, instead: str = OTHER_OUT) -> Generator[None]:
         yield
     except OSError as error:
         reason = REASONS.get(error.errno or 0, f"{error.strerror or error};")
-        raise StorageError(f"could not write {str(path)!r}: {reason} {instead}") from error
+        raise StorageError(f"could not write {str(path)!r}: {reason}", instead) from error
 
 
 @contextmanager
@@ -118,7 +118,8 @@ def expect_space(folder: Path, needed: int, what: str, held: int = 0) -> None:
     if free < needed - held:
         raise StorageError(
             f"the disk of {str(folder)!r} has {free / 1e6:,.1f} MB free, but {what} needs "
-            f"{(needed - held) / 1e6:,.1f} MB; free some or choose another folder with --out"
+            f"{(needed - held) / 1e6:,.1f} MB; free some or",
+            OTHER_OUT,
         )
 
 

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from plusx import run_state, sitting
+from plusx import experiment, run_state, sitting
 from plusx.checkpoint import Checkpoint
 from plusx.cli import main
 from plusx.errors import StorageError
@@ -87,6 +89,35 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert_same_bits(run, whole)
 
 
+SCRIPT = """
+import sys, plusx
+try:
+    options = {"image_size": 16, "batch_size": 2, "epochs": 1000, "workers": 2, "threads": 1}
+    plusx.train(sys.argv[1], model="resnet20", out=sys.argv[2], **options)
+except plusx.errors.Stopped as error:
+    kept = error  # as a notebook does: its traceback holds what was at work
+    print(error)
+"""
+
+
+def test_a_script_that_is_stopped_ends_though_it_keeps_the_error(
+    image_folder: Callable[[Mapping[str, int]], Path], tmp_path: Path
+) -> None:
+    photos = image_folder({"a": 60, "b": 60})
+    Image.new("RGB", (20, 16)).save(photos / "a" / "000.png")  # of two sizes, so workers read them
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(photos), str(tmp_path / "runs")], stdout=out, stderr=subprocess.DEVNULL
+        )
+    try:
+        stop_at(process, tmp_path / "runs" / "pictures-1", signal.SIGTERM, 1.0)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "stopped by SIGTERM" in said.read_text()
+
+
 def test_a_torn_state_falls_back_to_the_one_before(unbroken: tuple[str, Path], tmp_path: Path) -> None:
     precision, whole = unbroken
     process = subprocess.Popen(
@@ -144,6 +175,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=5_000_000))
+    monkeypatch.setattr(experiment.Batches, "load", lambda _: pytest.fail("images were read before"))
     assert main(command(tmp_path)[3:]) == 5
     assert "has 5.0 MB free, but the run needs" in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []

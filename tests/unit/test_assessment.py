@@ -175,16 +175,16 @@ def test_only_what_may_be_scored_is_looked_at(run, tmp_path, monkeypatch):
 
 
 def test_files_are_read_by_processes_and_pixels_by_none(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("plusx.launch.cores", lambda: 64)
     files = Dataset("x", "x", ("a",), tuple(Sample(f"{n}", Path("x"), 0) for n in range(1000)))
     assert [reading_workers(files, size) for size in (2000, 400, 64, 1)] == [0, 2, 8, 8]
     assert reading_workers(dataclasses.replace(files, samples=tuple(tiny.samples(100))), 1) == 0
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("plusx.launch.cores", lambda: 2)
     assert reading_workers(files, 64) == 2
 
 
 def test_pictures_of_many_sizes_are_scored_alike_by_workers(run, data, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("plusx.launch.cores", lambda: 2)
     for number in range(6, 9):
         Image.fromarray(tiny.pixels(0, number, side=8 + number)).save(data / "low" / f"{number}.png")
     many, one = (result_of(evaluate(run, data, batch_size=size)).evaluation.predictions for size in (2, 64))

@@ -30,6 +30,14 @@ def test_a_small_network_keeps_the_devices_precision():
     assert notes == ()
 
 
+def test_of_several_ranks_each_has_its_share_of_its_own_machine(monkeypatch):
+    monkeypatch.setattr("plusx.ranks.count", lambda: 2)
+    _, plan, _ = decide(request("digits"), prepared(), DEVICE)
+    assert plan.run.threads == 0
+    _, plan, _ = decide(request("digits", options={"threads": 3}), prepared(), DEVICE)
+    assert plan.run.threads == 3
+
+
 @pytest.mark.parametrize(
     ("model", "side", "halves"),
     [

@@ -144,7 +144,7 @@ def test_answers_come_as_soon_as_their_batch_is_computed(folder):
 
 
 def test_files_are_read_by_several_threads_and_keep_their_order(predictor, folder, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("plusx.launch.cores", lambda: 4)
     files = [folder / name for name in NAMES] * 5
     files[7] = folder / "none.png"
     readers, read = set(), ImageInput.read
@@ -164,7 +164,7 @@ def test_files_are_read_by_several_threads_and_keep_their_order(predictor, folde
 
 
 def test_few_files_and_what_is_in_memory_are_read_without_threads(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("plusx.launch.cores", lambda: 64)
     picture = tiny.pixels(0, 0)
     assert [reading_threads([Path("a.png")] * count) for count in (3, 7, 8, 32)] == [0, 1, 2, 8]
     assert reading_threads([b"bytes", "a.png"] * 8) == 4

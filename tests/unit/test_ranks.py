@@ -106,13 +106,13 @@ def test_ranks_share_the_cores_of_a_machine(started):
 def test_one_process_says_an_error(started):
     waits = []
     started.setattr(launch.time, "sleep", waits.append)
-    assert launch.says(ValueError("met alone, before the ranks have met"))
+    launch.wait_for_first(ValueError("met alone, before the ranks have met"))
     assert waits == [launch.PATIENCE]
     error = ValueError("met together")
     setattr(error, launch.SPOKEN_HERE, True)
-    assert launch.says(error)
+    launch.wait_for_first(error)
     started.setenv("RANK", "0")
-    assert launch.says(ValueError("met by the first"))
+    launch.wait_for_first(ValueError("met by the first"))
     assert len(waits) == 1
 
 

@@ -12,6 +12,7 @@ import pytest
 from plusx import run_folder
 from plusx.errors import CheckpointError, StorageError, UsageError
 from plusx.run_folder import RunFolder, table
+from plusx.storage import OTHER_OUT, writing
 
 
 def created(out, data, name=""):
@@ -62,6 +63,24 @@ def test_a_read_only_disk_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(StorageError, match="the disk is read-only; choose another folder with --out"):
         RunFolder.create(tmp_path, "digits")
+
+
+def fail_inside(folder, instead=OTHER_OUT):
+    with folder.held(), writing(folder.states, instead):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_failed_write_to_a_run_says_how_to_go_on_with_it(tmp_path):
+    with pytest.raises(StorageError, match="free some or choose another folder with --out"):
+        fail_inside(RunFolder.create(tmp_path, "digits"))  # not published yet: there is nothing to go on with
+    assert list(tmp_path.iterdir()) == []
+    folder = created(tmp_path, "digits")
+    with pytest.raises(
+        StorageError, match=r"free some or move the run elsewhere, and go on with: plusx resume .*digits-1"
+    ):
+        fail_inside(folder)
+    with pytest.raises(StorageError, match="free some or give another folder with --cache"):
+        fail_inside(folder, "give another folder with --cache")
 
 
 def test_opening_tells_what_is_wrong(tmp_path):

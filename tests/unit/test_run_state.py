@@ -16,6 +16,7 @@ from plusx.run_folder import RunFolder
 from plusx.run_state import Saves, check_same_data, read_state, save_state, space_needed, states
 from plusx.start import Start
 from plusx.tensor_file import write_tensors
+from plusx.training import compilation
 
 DEVICE = Device()
 
@@ -135,7 +136,7 @@ def test_a_folder_of_states_that_cannot_be_read_is_not_taken_for_an_empty_one(fo
 
 @pytest.mark.parametrize("plan", [{}, {"run": {"wings": 2}}, {"run": {"source": "x", "model": "none"}}])
 def test_a_state_of_another_plusx_is_one_sentence(folder, plan):
-    header = {"plan": plan, "progress": {}, "arithmetic": {}, "notes": [], "elapsed": 0, "start": None}
+    header = {"plan": plan, "progress": {}, "arithmetic": [], "notes": [], "elapsed": 0, "start": None}
     write_tensors(folder.states / "000001.safetensors", "state", header, {})
     with pytest.raises(CheckpointError, match="cannot be understood by this plusx"):
         read_state(folder)
@@ -156,8 +157,28 @@ def test_versions_instructions_and_settings_are_part_of_the_arithmetic(monkeypat
     before = arithmetic(DEVICE)
     assert {"plusx", "torch", "numpy", "instructions", "hardware", "threads"} <= before.keys()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert differences(before, arithmetic(DEVICE)) == ["ONEDNN_MAX_CPU_ISA unset -> AVX2"]
+    assert differences([before], [arithmetic(DEVICE)]) == ["ONEDNN_MAX_CPU_ISA unset -> AVX2"]
     assert "threads" not in arithmetic(Device("cuda:0"))
+
+
+def test_what_differs_is_said_with_the_ranks_on_which_it_does():
+    then = [{"torch": "1", "kernels": "on"}] * 3
+    assert differences(then, then) == []
+    assert differences(then, [{"torch": "2", "kernels": "on"}] * 3) == ["torch 1 -> 2"]
+    now = [then[0], {"torch": "1", "kernels": "off"}, {"torch": "2", "kernels": "off"}]
+    assert differences(then, now) == ["kernels on -> off (rank 1, 2)", "torch 1 -> 2 (rank 2)"]
+    assert differences(then, [{"torch": "2", "kernels": "on"}] * 2) == ["torch 1 -> 2"]
+
+
+def test_compiled_code_depends_on_its_compiler(monkeypatch):
+    compilation.identity.cache_clear()
+    assert arithmetic(DEVICE)["compiled"] == "no"
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_FREEZING", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "anywhere")
+    device = dataclasses.replace(DEVICE, compiled=True)
+    assert arithmetic(device)["compiled"] == "by no no-such-compiler, TORCHINDUCTOR_FREEZING=1"
+    compilation.identity.cache_clear()
 
 
 def fail():

@@ -62,7 +62,7 @@ def test_a_signal_while_the_last_epoch_is_scored_stops_the_run(sent, tmp_path, m
 
     saved = []
     monkeypatch.setattr(sitting, "_score_epoch", scored)
-    monkeypatch.setattr(sitting, "train", lambda *_: iter([progress]))
+    monkeypatch.setattr(sitting, "train", lambda *_: (one for one in [progress]))
     monkeypatch.setattr(sitting, "save", lambda *_: saved.append(progress.step))
     monkeypatch.setattr(sitting, "keep", lambda *_: saved.append("best"))
     monkeypatch.setattr(sitting, "keep_again", lambda *_: None)

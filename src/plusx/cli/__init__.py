@@ -97,9 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def failed(text: str, code: int, error: BaseException) -> int:
-    """Say on standard error what went wrong, if it falls to this process, and return the exit code."""
-    if launch.says(error):
-        note(console_on(sys.stderr), "error", text)
+    """Say on standard error what went wrong, if the first rank has not, and return the exit code."""
+    launch.wait_for_first(error)
+    note(console_on(sys.stderr), "error", text)
     return code
 
 

@@ -4,7 +4,6 @@ Shape letters: B samples of a batch, C channels, h and w the final height and wi
 """
 
 import math
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plusx import random_streams
+from plusx import launch, random_streams
 from plusx.data.cache import Cache
 from plusx.data.dataset import Sample
 from plusx.data.in_order import in_order
@@ -176,7 +175,7 @@ class Batches:
     def threads(self) -> int:
         """How many threads read what is held: none where all samples are arrays."""
         files = any(isinstance(sample.source, Path) for sample in self.samples)
-        return max(self.workers, min(4, os.cpu_count() or 1)) if files else 0
+        return max(self.workers, min(4, launch.cores())) if files else 0
 
     def steps(self, number: int) -> list[Step]:
         """Return this rank's part of each step of an epoch."""

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 KEPT = 3
 """Arrays; a training step holds one while the next batch is made."""
-OURS = 3
-"""References to an array that nobody else holds: the list's, the loop's and the count's own."""
 ADVICE = [getattr(mmap, name) for name in ("MADV_DONTFORK", "MADV_HUGEPAGE") if hasattr(mmap, name)]
 """Memory that forked processes do not get need not be copied when it is written to after a fork, as all other is."""
 
@@ -24,13 +22,21 @@ class Spare:
 
     def array(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return an array of any content that is nobody's."""
-        for array in self.arrays:
-            if array.shape == shape and sys.getrefcount(array) <= OURS:
-                return array
+        for place, references in enumerate(_references(self.arrays)):
+            if self.arrays[place].shape == shape and references <= UNHELD:
+                return self.arrays[place]
         made = unforked(shape)
         if len(self.arrays) < KEPT:
             self.arrays.append(made)
         return made
+
+
+def _references(arrays: list[NDArray[np.float32]]) -> list[int]:
+    return [sys.getrefcount(array) for array in arrays]
+
+
+UNHELD = _references([np.empty(1, np.float32)])[0]
+"""How many references Python counts here to an array that nobody else holds: it depends on its version."""
 
 
 def unforked(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ pipe but through memory that all share; it is mapped without a name, since conta
 Shape letters: B samples of a step, * the shape of one sample.
 """
 
+import atexit
 import copy
 import math
 import mmap
@@ -88,7 +89,7 @@ class Member:
 
 
 class Workers:
-    """Some processes for one epoch; `close` ends them.
+    """Some processes for one epoch; `close` ends them, at the latest when the process ends.
 
     Args:
         reading: How samples are read.
@@ -103,6 +104,7 @@ class Workers:
         self.memory = shared_memory(reading, max(len(step.samples) for step in steps))
         self.context = multiprocessing.get_context("fork" if FORKS else "spawn")
         self.members: list[Member] = []
+        atexit.register(self.close)  # before multiprocessing waits for them: they do not heed its signal
         for worker in range(count):
             job = Job(reading, steps, worker, count, self.memory)
             self.members.append(Member(job, *self._start(job, 0)))
@@ -123,6 +125,7 @@ class Workers:
 
     def close(self) -> None:
         """End all workers, at once."""
+        atexit.unregister(self.close)
         for member in self.members:
             member.pipe.close()
         for member in self.members:

@@ -18,9 +18,10 @@ from plusx import ranks
 from plusx.data.batches import Batches
 from plusx.data.reading import Input
 from plusx.data.steps import evaluation_part
-from plusx.device import Device, lacks_memory
+from plusx.device import Device
 from plusx.evaluation.evaluate import UNKNOWN, Predictions
 from plusx.events import Advanced, Event
+from plusx.memory import lacks_memory
 from plusx.tasks.classification import Classification
 
 if TYPE_CHECKING:

@@ -4,13 +4,40 @@ Compiled code does other roundings than what is computed step by step, so whethe
 kept with it.
 """
 
+import os
+import subprocess
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 LIMITS: dict[str, Any] = {"recompile_limit": 256, "fail_on_recompile_limit_hit": True}
+
+
+@cache
+def identity() -> str:
+    """Say what decides the bits of compiled code besides torch: the compilers that it is given to, and its settings."""
+    compiler = os.environ.get("CXX", "g++")
+    try:
+        said = subprocess.check_output([compiler, "--version"], text=True)  # noqa: S603 - the user's own
+    except (OSError, subprocess.CalledProcessError):
+        said = ""
+    try:
+        triton = f", triton {version('triton')}" if torch.cuda.is_available() else ""
+    except PackageNotFoundError:
+        triton = ""
+    settings = sorted(name for name in os.environ if name.startswith("TORCHINDUCTOR_") and "CACHE" not in name)
+    return "".join(
+        [
+            "by ",
+            said.partition("\n")[0] or f"no {compiler}",
+            triton,
+            *(f", {name}={os.environ[name]}" for name in settings),
+        ]
+    )
 
 
 def compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -11,8 +11,9 @@ from torch import nn
 
 from plusx import ranks
 from plusx.data.batches import Batches
-from plusx.device import Device, lacks_memory, shortly
+from plusx.device import Device
 from plusx.evaluation.inference import exact_float32
+from plusx.memory import lacks_memory, shortly
 from plusx.network import layers
 from plusx.training import together
 from plusx.training.recipe import Recipe

@@ -10,16 +10,16 @@ Shape letters: B samples, C channels, H height, W width.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from torch import Tensor, nn
 
+from plusx import memory
 from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.tasks.task import Task
-from plusx.training import memory
 from plusx.training.compilation import compiled
 from plusx.training.exact_statistics import average_statistics
 from plusx.training.freezing import head_steps, trained_norms
@@ -37,7 +37,7 @@ def train(
     progress: Progress | None = None,
     device: Device | None = None,
     teach: Callable[[Tensor, Any], Any] | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Train a network until the recipe is done.
 
     Args:
@@ -69,9 +69,15 @@ def train(
     steps = len(batches)
     alone_until = head_steps(network, recipe, steps)
     answer = compiled(network) if device.compiled else network
-    choosing = recipe.keep == "best" or recipe.early_stopping > 0  # any epoch's weights may be those that stay
     stepping = Stepping(task, recipe, progress, device, seed=batches.seed, answer=answer, teach=teach)
     with memory.kept(device.kind):
+        if progress.step_in_epoch >= steps:  # saved where there were fewer ranks, and an epoch had a step more
+            asked = time.perf_counter()
+            progress.freezing.begin_step(head_alone=progress.step <= alone_until)
+            _end_epoch(progress, batches, device, _rate(progress, progress.step - 1, steps, alone_until))
+            progress.seconds += time.perf_counter() - asked
+            yield progress
+            _expect_record(progress)
         while not progress.finished:
             progress.epoch_ended = False
             if recipe.not_finite == "rollback" and progress.step_in_epoch == 0:
@@ -79,9 +85,8 @@ def train(
             asked = time.perf_counter()
             for batch in batches.epoch(progress.epoch, start=progress.step_in_epoch):
                 progress.waiting += time.perf_counter() - asked
-                rate = learning_rate(recipe, progress.step, steps, progress.plateau_factor, alone=alone_until)
-                rate *= ROLLBACK_FACTOR**progress.rollbacks
-                alone, done = progress.step < alone_until, (progress.step + 1) / all_steps(recipe, steps)
+                rate = _rate(progress, progress.step, steps, alone_until)
+                alone, done = progress.step < alone_until, min(1.0, (progress.step + 1) / all_steps(recipe, steps))
                 went_back = False
                 try:
                     progress.with_random_state(
@@ -92,13 +97,7 @@ def train(
                 except NotFinite as error:
                     went_back = heed(error, progress)
                 if not went_back and (progress.step_in_epoch == steps or progress.step == recipe.steps):
-                    if recipe.exact_statistics and (choosing or progress.in_last_epoch):
-                        names = trained_norms(network)
-                        average_statistics(
-                            progress.scored_network, batches, recipe, progress.epoch, device, names,
-                            parts=progress.micro_batches,
-                        )  # fmt: skip
-                    progress.end_epoch(rate)
+                    _end_epoch(progress, batches, device, rate)
                 progress.seconds += time.perf_counter() - asked
                 if went_back:
                     break
@@ -107,6 +106,26 @@ def train(
                     _expect_record(progress)
                     break
                 asked = time.perf_counter()
+
+
+def _rate(progress: Progress, step: int, steps: int, alone_until: int) -> float:
+    """Return a step's learning rate.
+
+    A run that began with more steps an epoch makes a few steps after the schedule's last one, at the rate of that.
+    """
+    step = min(step, all_steps(progress.recipe, steps) - 1)
+    rate = learning_rate(progress.recipe, step, steps, progress.plateau_factor, alone=alone_until)
+    return rate * ROLLBACK_FACTOR**progress.rollbacks
+
+
+def _end_epoch(progress: Progress, batches: Batches, device: Device, rate: float) -> None:
+    """Average the norms' statistics, where the recipe says so, and close the epoch."""
+    recipe = progress.recipe
+    choosing = recipe.keep == "best" or recipe.early_stopping > 0  # any epoch's weights may be those that stay
+    if recipe.exact_statistics and (choosing or progress.in_last_epoch):
+        names, parts = trained_norms(progress.network), progress.micro_batches
+        average_statistics(progress.scored_network, batches, recipe, progress.epoch, device, names, parts=parts)
+    progress.end_epoch(rate)
 
 
 def _expect_record(progress: Progress) -> None:

@@ -16,7 +16,7 @@ HE: dict[str, Any] = {
     "epochs": 182, "steps": 64_000, "nesterov": False, "weight_decay": 1e-4, "milestones": (0.5, 0.75), "factor": 0.1,
     "warmup_epochs": 1.136, "warmup_rate": 0.01,
 }  # fmt: skip
-"""He et al. 2015 and 2016; the warm-up is 400 steps of 352 an epoch."""
+"""He et al. 2015 and 2016; the warm-up is 400 steps of 352 an epoch: 1.136 epochs of any data."""
 RSB: dict[str, Any] = {
     "batch_size": 2048, "optimizer": "lamb", "schedule": "cosine", "warmup_epochs": 5, "minimum_learning_rate": 1e-6,
     "cutmix": 1.0,
@@ -75,8 +75,8 @@ RECIPES: dict[str, Recipe] = {
     # He et al. 2015, arXiv:1512.03385, section 4.2, to the letter but for two things: images have the mean and the
     # deviation of each channel taken off, not the mean of each pixel, and 45,000 training images make 352 steps an
     # epoch, the last of which is smaller. Shortcuts, initial weights (arXiv:1502.01852) and the split of 45,000 and
-    # 5,000 are those of the networks and of the option `validation`. Measured by benchmarks/paper.py: ResNet-20, seed 0,
-    # one run: error 8.64 % after 64,000 steps (95 % interval of 10,000 images 8.11 to 9.21; published 8.75 %), 64
+    # 5,000 are those of the networks and of the option `validation`. Measured by benchmarks/paper.py: ResNet-20, one
+    # run of seed 0: error 8.64 % after 64,000 steps (95 % interval of 10,000 images 8.11 to 9.21; published 8.75 %), 64
     # minutes of training beside other work on two cores of an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0.
     "paper": Recipe(
         name="paper",

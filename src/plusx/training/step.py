@@ -17,8 +17,9 @@ from torch import Tensor
 from plusx import ranks
 from plusx.data.batches import Batch
 from plusx.data.steps import step_part
-from plusx.device import Device, lacks_memory, shortly
+from plusx.device import Device
 from plusx.errors import PlusxError
+from plusx.memory import lacks_memory, shortly
 from plusx.tasks.task import Task
 from plusx.training import together
 from plusx.training.mixing import mixed

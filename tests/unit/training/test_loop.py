@@ -10,6 +10,7 @@ from plusx.device import Device
 from plusx.errors import PlusxError
 from plusx.evaluation.inference import predict
 from plusx.events import result_of
+from plusx.training.exact_statistics import average_statistics
 from plusx.training.loop import train
 from plusx.training.optimization import learning_rate
 from plusx.training.progress import Progress
@@ -268,3 +269,57 @@ def test_the_loop_asks_the_task_for_all_losses_and_sums_them():
     network = tiny.network()
     *_, progress = train(network, Two(tiny.CLASSES), tiny.batches(), recipe)
     assert progress.history[0]["train_loss"] == pytest.approx(3 * single, rel=1e-4)
+
+
+def resumed_with_fewer_steps(recipe, done):
+    """Train for `done` steps of epochs of four, and go on as the first of two ranks, whose epochs have three."""
+    network = tiny.network()
+    progress = Progress(network, recipe)
+    batches = tiny.batches(14, batch_size=4)
+    assert len(batches) == 4
+    steps = train(network, tiny.TASK, batches, recipe, progress)
+    for _ in range(done):
+        next(steps)
+    progress.network.eval()
+    batches.ranks = 2
+    assert len(batches) == 3
+    return progress, batches, train(network, tiny.TASK, batches, recipe, progress)
+
+
+@pytest.mark.timeout(30)
+def test_an_epoch_that_was_saved_after_what_are_now_all_its_steps_ends():
+    recipe = Recipe(epochs=2, schedule="one_cycle")
+    progress, _, steps = resumed_with_fewer_steps(recipe, 3)
+    means = {name: (value / progress.samples).item() for name, value in progress.sums.items()}
+    seconds = progress.seconds
+    before = weights(progress.network)
+    assert next(steps) is progress
+    assert (progress.epoch, progress.step, progress.step_in_epoch, progress.epoch_ended) == (1, 3, 0, True)
+    assert same_bits(before, weights(progress.network))
+    row = {"epoch": 1, "step": 3, "learning_rate": learning_rate(recipe, 2, 3)}
+    assert progress.history == [{**row, **{f"train_{name}": mean for name, mean in means.items()}}]
+    assert progress.seconds > seconds
+    progress.record({"accuracy": 0.5})
+    assert [(now.step, now.epoch_ended) for now in steps] == [(4, False), (5, False), (6, True)]
+    assert progress.finished
+
+
+@pytest.mark.timeout(30)
+def test_so_does_the_last_of_all_epochs_with_the_statistics_of_its_weights():
+    recipe = Recipe(epochs=1, exact_statistics=2, frozen_norms=False)
+    progress, batches, steps = resumed_with_fewer_steps(recipe, 3)
+    expected = copy.deepcopy(progress.network)
+    average_statistics(expected, batches, recipe, 0, Device())
+    next(steps)
+    assert same_bits(weights(expected), weights(progress.network))
+    assert list(steps) == []
+    assert progress.finished
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_with_fewer_steps_an_epoch_the_schedule_stays_at_its_end(schedule):
+    recipe = Recipe(epochs=3, schedule=schedule)
+    progress, _, steps = resumed_with_fewer_steps(recipe, 10)
+    assert next(steps).step == 11
+    assert progress.history[-1]["learning_rate"] == learning_rate(recipe, 8, 3)
+    assert progress.finished or progress.epoch_ended
