@@ -67,8 +67,6 @@ def decide(
     if plan.run.workers < 0:
         workers = max(1, min(launch.cores(), 8) // launch.local_ranks())
         plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, workers=workers))
-    if plan.run.compile == "auto" and plan.run.sync_batch_norm:  # compiled code would stop at every norm
-        plan = dataclasses.replace(plan, run=dataclasses.replace(plan.run, compile="off"))
     notes += rate_note(plan.recipe, asked.changes("recipe"))
     warning = stem_warning(plan.architecture, plan.input.height, plan.input.width)
     if warning:
