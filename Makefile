@@ -4,11 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 RUNS ?= runs
-SETS ?= digits
 DATA ?=
 MINUTES ?= 60
 
-.PHONY: help setup demo check test test-all golden bench torture clean
+.PHONY: help setup demo check test test-all golden bench bench-long torture clean
 
 help: ## Say what each door does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,15 +39,11 @@ test-all: $(STAMP) ## Also the slow ones and those over the big data sets (PLUSX
 golden: $(STAMP) ## Recompute parameters and multiply-adds of every architecture
 	$(BIN)/python -m plusx.evaluation.complexity
 
-bench: $(STAMP) ## Run the benchmarks that need no extra data (more: SETS="digits mnist cifar10", DATA=their folder)
-	$(BIN)/python benchmarks/parity.py
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/training_step.py --model resnet50
-	$(BIN)/python benchmarks/loops.py --model resnet18 --no-compiled
-	$(BIN)/python benchmarks/peak_memory.py --rounds 1
-	$(BIN)/python benchmarks/accuracy.py $(SETS) --data-root "$(DATA)"
-	$(if $(DATA),$(BIN)/python benchmarks/loops.py --data cifar10 --data-root "$(DATA)" --no-compiled,@echo "The loops on CIFAR-10 are skipped: DATA names no folder")
-	$(BIN)/python benchmarks/readme.py
+bench: $(STAMP) ## Run the benchmarks of minutes, 30 in all, or an hour with DATA=the folder of data sets; fill the README
+	$(BIN)/python benchmarks/suite.py --data-root "$(DATA)" --fastai $(VENV)/fastai
+
+bench-long: $(STAMP) ## Run the long ones, three hours: accuracy, time to accuracy, the tutorial, the paper (DATA=folder)
+	$(BIN)/python benchmarks/suite.py --data-root "$(DATA)" --runs $(RUNS) --long
 
 torture: $(STAMP) ## Kill runs, fail their disk, damage their states for MINUTES (60), and compare what they come to
 	$(BIN)/python benchmarks/torture.py --minutes $(MINUTES)

@@ -19,7 +19,6 @@ the ratio to the rival (median, range over the turns), and the same for seconds 
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -34,6 +33,7 @@ from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+from turns import store
 
 from plusx.data import Sample
 from plusx.data.batches import Batches
@@ -185,7 +185,7 @@ def main() -> None:
     if options.count != COUNT:
         return
     found = {"rows": [asdict(row) for row in rows], "workers": WORKERS, "environment": environment(choose_device())}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    store(RESULTS, found, counted="turns")
 
 
 if __name__ == "__main__":

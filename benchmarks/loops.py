@@ -8,7 +8,8 @@ CIFAR-10: ResNet-20, batch 128, random crops and flips. Photos: random resized c
 plain script, torchvision's reference script, timm's and fastai's, each as it is usually run and with its best settings
 for this machine: bfloat16 autocast, channels_last, torch.compile (on a GPU with CUDA graphs) and no augmentation but a
 crop and a flip. fastai lives in an environment of its own, made by this script in the folder that --fastai names, which
-also sees the packages that run this script; without that option it is left out.
+also sees the packages that run this script; without that option it is left out. A run with fewer rivals or rounds than
+the result that is there only prints.
 
 In each of --rounds rounds every rival makes --steps steps, in an order that changes, and all others are frozen. Printed
 are images a second (median, range) and how many times as fast plusx is (median and range over the rounds).
@@ -31,7 +32,7 @@ from typing import Any
 
 import torch
 from rivals import Settings, photos_in
-from turns import Rival, compared, leave_cleanly
+from turns import Rival, compared, leave_cleanly, store
 
 from plusx.device import choose_device
 from plusx.reporting import environment
@@ -190,10 +191,8 @@ def main() -> None:
         "environment": environment(choose_device()),
         "load": os.getloadavg()[0],
     }
-    RESULTS.mkdir(exist_ok=True)
     kind = "gpu" if torch.cuda.is_available() else "cpu"
-    text = json.dumps(result, indent=1) + "\n"
-    (RESULTS / f"loops-{options.data}-{model}-{kind}.json").write_text(text, encoding="utf-8")
+    store(RESULTS / f"loops-{options.data}-{model}-{kind}.json", result)
 
 
 if __name__ == "__main__":

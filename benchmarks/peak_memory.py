@@ -9,7 +9,6 @@ as plusx's. Without --photos the images are JPEGs made here.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 
 from loops import OURS, told, versions
 from rivals import photos_in
-from turns import Rival, leave_cleanly
+from turns import Rival, leave_cleanly, store
 
 from plusx.device import choose_device
 from plusx.reporting import environment
@@ -45,7 +44,7 @@ def rows_of(found: Mapping[str, Sequence[Mapping[str, float]]], ours: str = OURS
     rows: list[dict[str, Any]] = []
     for name, answers in found.items():
         peaks = [one[decisive] for one in answers]
-        row: dict[str, Any] = {"name": name, "where": decisive, "peak": median(peaks)}
+        row: dict[str, Any] = {"name": name, "where": decisive, "peak": median(peaks), "rounds": len(peaks)}
         row |= {"low": min(peaks), "high": max(peaks), "workers": median(one.get("workers", 0.0) for one in answers)}
         if found.get(ours):
             row["ratio"] = row["peak"] / median(one[decisive] for one in found[ours])
@@ -107,8 +106,7 @@ def main() -> None:
         "environment": environment(choose_device()),
         "load": os.getloadavg()[0],
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "peak_memory.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    store(RESULTS / "peak_memory.json", result)
 
 
 if __name__ == "__main__":

@@ -85,14 +85,25 @@ def ranks(found: Found) -> Iterator[Line]:
     for name, each in found["training"].items():
         if isinstance(each, dict) and "2" in each:
             what = {"no norm": "without norms", "synchronized": "`--sync-batch-norm`"}.get(name, name)
+            several = [count for count in each if count != "1"]
             yield (
-                f"weights after {found['steps']} steps on 2 processes, {what}: largest difference from one process's",
-                f"{each['2']['largest_relative_difference']:.0e} of the largest weight",
+                f"weights after {found['steps']} steps on {', '.join(several)} processes, {what}: largest difference "
+                "from one process's",
+                _apart([each[count] for count in several]),
             )
             yield (
                 f"right of {found['samples']} test samples after training on {', '.join(each)} processes, {what}",
                 ", ".join(str(one["right"]) for one in each.values()),
             )
+
+
+def _apart(rows: list[Found]) -> str:
+    """How far weights are from one another, how far they may be and why, and whether all are within that."""
+    said = ", ".join(f"{row['largest_relative_difference']:.0e}" for row in rows) + " of the largest weight"
+    if "tolerance" not in rows[0]:
+        return said
+    met = "met" if all(row["met"] for row in rows) else "NOT met"
+    return f"{said}; {met}: at most {rows[0]['tolerance']:.0e} ({rows[0]['why']})"
 
 
 def torture(found: Found) -> Iterator[Line]:

@@ -14,7 +14,6 @@ second, and the ratio to each rival.
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import torch
 import torchvision
 from plain import ResNet20
 from torch import nn
-from turns import Rival, Turn, leave_cleanly
+from turns import Rival, Turn, leave_cleanly, store
 
 import plusx
 from plusx import kernels
@@ -216,11 +215,9 @@ def main() -> None:
         train_alone(work, chosen.model, chosen.alone)
     print(f"kernels: {kernels.describe()}")
     found = rows(work, measured(work, chosen.model, chosen.without))
-    RESULTS.mkdir(exist_ok=True)
     around = environment(choose_device()) | {"kernels": kernels.describe()}
     result = {"rows": found, "environment": around, "load": os.getloadavg()[0]}
-    file = RESULTS / f"training_step-{chosen.model}.json"
-    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    store(RESULTS / f"training_step-{chosen.model}.json", result)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,30 @@ def compared(rates: Mapping[str, Sequence[float]], ours: str) -> list[dict[str, 
     for name, found in rates.items():
         ratios = [mine / theirs for mine, theirs in zip(rates.get(ours, ()), found, strict=False)]
         row: dict[str, Any] = {"name": name, "images": median(found), "low": min(found), "high": max(found)}
+        row["rounds"] = len(found)
         if ratios:
             row |= {"ratio": median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios)}
         rows.append(row)
     return rows
+
+
+def store(file: Path, result: Mapping[str, Any], counted: str = "rounds") -> None:
+    """Write a result, unless the one that is there is fuller: has rivals, or turns of them, that this one lacks.
+
+    Args:
+        file: Where it belongs.
+        result: Its "rows" are of one rival each.
+        counted: What of a row says how many turns there were.
+    """
+    if file.is_file():
+        now, before = _turns(result, counted), _turns(json.loads(file.read_text(encoding="utf-8")), counted)
+        if any(now.get(rival, 0) < turns for rival, turns in before.items()):
+            print(f"Not written: {file.name} has more rivals or {counted} than this run; delete it to replace it.")
+            return
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _turns(result: Mapping[str, Any], counted: str) -> dict[tuple[str, str], int]:
+    """How many turns each rival had in each work; one where that is not said."""
+    return {(row.get("work", ""), row["name"]): row.get(counted, 1) for row in result["rows"]}

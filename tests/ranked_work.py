@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 import tiny
 import torch
+from finished import plan_of
 from torch import nn
 
-from plusx import experiment, ranks  # noqa: F401 - imported once, before processes are forked
+from plusx import experiment, ranks, timing  # noqa: F401 - imported once, before processes are forked
 from plusx.cli import main
 from plusx.data.batches import Batches
 from plusx.device import Device
@@ -62,8 +64,6 @@ def failing(kind: str) -> str:
         with ranks.joined():
             ranks.largest(1)
             if ranks.rank() == 1:
-                if kind == "killed":
-                    os._exit(9) if kind == "never" else None
                 raise DataError("mine alone") if kind == "said" else ValueError("a bug")
             ranks.largest(2)
     except Told as error:
@@ -178,15 +178,26 @@ def command(words: list[str], stopped_by: int = 0, run: str = "") -> int:
     return main(words)
 
 
+def killed(words: list[str], run: str) -> int:
+    """Run a command line on every rank; the last is a process of its own, which gets SIGKILL after a few states."""
+    if not ranks_last():
+        return main(words)
+    process = os.fork()
+    if process == 0:
+        os._exit(main(words))
+    _signal_later(signal.SIGKILL, Path(run), process)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
 def ranks_last() -> bool:
     """Whether this is the last rank, before they have met."""
     return int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
 
 
-def _signal_later(number: int, run: Path) -> None:
+def _signal_later(number: int, run: Path, process: int = 0) -> None:
     while not list((run / "state").glob("00000[4-9].safetensors")):
         threading.Event().wait(0.01)
-    os.kill(os.getpid(), number)
+    os.kill(process or os.getpid(), number)
 
 
 def synchronized(*given: Any) -> dict[str, Any]:
@@ -197,3 +208,27 @@ def synchronized(*given: Any) -> dict[str, Any]:
 def troubled(architecture: Architecture, changes: dict[str, Any], trouble: str) -> dict[str, Any]:
     """Train, and let the last rank alone meet something in its third step."""
     return trained(architecture, changes, trouble=trouble)
+
+
+def judged(failing: int) -> tuple[bool, float, str]:
+    """Measure whether compiling pays, where it fails on one rank; return what each rank decides."""
+    compile_it = torch.compile
+
+    def compiles(network: nn.Module, **options: Any) -> Any:
+        traced = compile_it(network, backend="eager", **options)
+
+        def fails(images: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("Failed to find a C++ compiler")
+
+        return fails if ranks.rank() == failing else traced
+
+    torch.compile = compiles
+    with ranks.joined():
+        batches = Batches(
+            tiny.samples(40), tiny.INPUT, batch_size=8, collate=tiny.TASK.collate, seed=3, training=True,
+            rank=ranks.rank(), ranks=ranks.count(),
+        )  # fmt: skip
+        plan = plan_of(epochs=1000, batch_size=8)
+        decided = timing.compilation_pays(plan, tiny.network(), batches, Device(), 9.0)
+        ranks.largest(7)  # still in step
+        return decided

@@ -74,6 +74,22 @@ def test_a_signal_to_one_rank_stops_all_and_they_resume_to_the_same_bits(whole, 
     assert_same_bits(run, whole)
 
 
+def test_after_a_killed_rank_the_other_says_so_and_both_resume_to_the_same_bits(whole, tmp_path):
+    run = tmp_path / "killed"
+    words = train(tmp_path, "--name", "killed", "--save-minutes", "0.0001")
+    code, killed = on_ranks(2, ranked_work.killed, words, str(run), log=tmp_path)
+    assert (code, killed) == (1, -signal.SIGKILL)
+    said = (tmp_path / "0.err").read_text(encoding="utf-8")
+    assert said.count("error:") == 1
+    assert "another process of this run is gone without a word" in said
+    assert "plusx resume goes on from the state last saved" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "1.err").read_text(encoding="utf-8") == ""
+    assert not (run / "predictions.csv").exists()
+    assert on_ranks(2, ranked_work.command, ["resume", str(run), "--quiet"], log=tmp_path) == [0, 0]
+    assert_same_bits(run, whole)
+
+
 def test_an_error_is_said_once_and_ends_all(tmp_path):
     words = [word if word != "16" else "3" for word in train(tmp_path)]
     codes = on_ranks(2, ranked_work.command, words, log=tmp_path)

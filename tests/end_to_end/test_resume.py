@@ -92,7 +92,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 SCRIPT = """
 import sys, plusx
 try:
-    options = {"image_size": 16, "batch_size": 2, "epochs": 1000, "workers": 2, "threads": 1}
+    options = {"image_size": 16, "batch_size": 2, "epochs": 1000, "workers": 2, "threads": 1, "compile": "off"}
     plusx.train(sys.argv[1], model="resnet20", out=sys.argv[2], **options)
 except plusx.errors.Stopped as error:
     kept = error  # as a notebook does: its traceback holds what was at work

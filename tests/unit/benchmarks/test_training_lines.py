@@ -92,12 +92,24 @@ def test_memory_and_the_papers_run_have_lines(benchmark):
 def test_ranks_and_torture_have_lines(benchmark):
     lines = benchmark("training_lines")
     same, other = {"right": 11, "same_bytes": True}, {"right": 11, "same_bytes": False}
+    near = {"largest_relative_difference": 4.7e-7, "right": 91, "tolerance": 1e-5, "why": "other order", "met": True}
+    far = {**near, "largest_relative_difference": 2e-5, "right": 92, "met": False}
     training = {
-        "no norm": {"1": {"right": 90}, "2": {"largest_relative_difference": 4.7e-7, "right": 91}},
+        "no norm": {"1": {"right": 90}, "2": near, "3": near},
+        "synchronized": {"1": {"right": 90}, "2": near, "3": far},
+        "own statistics": {"1": {"right": 90}, "2": {"largest_relative_difference": 0.9, "right": 89}},
         "rounding": 1e-7,
     }
     found = {"samples": 101, "steps": 15, "counts": {"1": same, "2": same, "3": other}, "training": training}
-    assert [much for _, much in lines.ranks(found)] == ["2 of 3", "5e-07 of the largest weight", "90, 91"]
+    assert [much for _, much in lines.ranks(found)] == [
+        "2 of 3",
+        "5e-07, 5e-07 of the largest weight; met: at most 1e-05 (other order)",
+        "90, 91, 91",
+        "5e-07, 2e-05 of the largest weight; NOT met: at most 1e-05 (other order)",
+        "90, 91, 92",
+        "9e-01 of the largest weight",
+        "90, 89",
+    ]
     hour = {
         "minutes": 60,
         "wrong": [],

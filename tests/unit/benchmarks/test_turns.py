@@ -1,5 +1,6 @@
 """Rivals take turns, are frozen meanwhile, and one that fails does so by itself; ratios are taken round by round."""
 
+import json
 import sys
 import time
 
@@ -73,7 +74,32 @@ def test_the_memory_of_workers_is_counted(turns, rival):
 def test_ratios_are_of_the_same_round(turns):
     rows = turns.compared({"slow": [10.0, 20.0, 5.0], "ours": [20.0, 60.0, 20.0]}, "ours")
     assert rows[0] == {
-        "name": "slow", "images": 10.0, "low": 5.0, "high": 20.0, "ratio": 3.0, "ratio_low": 2.0, "ratio_high": 4.0
+        "name": "slow", "images": 10.0, "low": 5.0, "high": 20.0, "rounds": 3, "ratio": 3.0, "ratio_low": 2.0,
+        "ratio_high": 4.0,
     }  # fmt: skip
     assert rows[1]["ratio"] == 1.0
     assert "ratio" not in turns.compared({"slow": [1.0]}, "ours")[0]
+
+
+def test_a_trial_does_not_take_a_fuller_results_place(turns, tmp_path, capsys):
+    file = tmp_path / "results" / "loops.json"
+
+    def stores(counted="rounds", **rivals):
+        rows = [{"name": name, counted: count} for name, count in rivals.items()]
+        turns.store(file, {"rows": rows}, counted)
+        stored = {row["name"]: row[counted] for row in json.loads(file.read_text())["rows"]} == rivals
+        return stored, "Not written: loops.json has more rivals or" in capsys.readouterr().out
+
+    assert stores(plain=5, compiled=5) == (True, False)
+    assert stores(plain=5) == (False, True)
+    assert stores(plain=5, compiled=4) == (False, True)
+    assert stores(plain=5, compiled=5, fastai=5) == (True, False)
+    assert stores(plain=6, compiled=6, fastai=6, more=6) == (True, False)
+
+
+def test_rivals_of_different_work_are_different(turns, tmp_path):
+    file = tmp_path / "input_path.json"
+    rows = [{"work": work, "name": "plusx", "turns": 7} for work in ("32 px", "photos")]
+    turns.store(file, {"rows": rows}, "turns")
+    turns.store(file, {"rows": rows[:1]}, "turns")
+    assert json.loads(file.read_text())["rows"] == rows
