@@ -84,7 +84,7 @@ def test_after_a_killed_rank_the_other_says_so_and_both_resume_to_the_same_bits(
     assert "another process of this run is gone without a word" in said
     assert "plusx resume goes on from the state last saved" in said
     assert "Traceback" not in said
-    assert (tmp_path / "1.err").read_text(encoding="utf-8") == ""
+    assert "error:" not in (tmp_path / "1.err").read_text(encoding="utf-8")
     assert not (run / "predictions.csv").exists()
     assert on_ranks(2, ranked_work.command, ["resume", str(run), "--quiet"], log=tmp_path) == [0, 0]
     assert_same_bits(run, whole)

@@ -37,11 +37,15 @@ def test_the_same_signal_again_acts_as_it_always_does(handled, number):
 
 
 def test_a_second_ctrl_c_ends_a_run_that_hangs():
-    with listening() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with listening() as stop:
             os.kill(os.getpid(), signal.SIGINT)
+            assert stop
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_handlers_are_put_back_whatever_happens(handled):
