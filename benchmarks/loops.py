@@ -193,6 +193,8 @@ def main() -> None:
     }
     kind = "gpu" if torch.cuda.is_available() else "cpu"
     store(RESULTS / f"loops-{options.data}-{model}-{kind}.json", result)
+    if failed:
+        raise SystemExit("; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ def main() -> None:
         "load": os.getloadavg()[0],
     }
     store(RESULTS / "peak_memory.json", result)
+    if failed:
+        raise SystemExit("; ".join(failed))
 
 
 if __name__ == "__main__":

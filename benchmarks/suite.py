@@ -28,18 +28,16 @@ class Benchmark:
         words: The command; {data}, {runs} and {fastai} stand for folders.
         minutes: How long it takes, about.
         needs: What must be in the folder of data.
-        without: What is run where that is missing; nothing if empty.
     """
 
     words: str
     minutes: int
     needs: tuple[str, ...] = ()
-    without: str = ""
 
     def command(self, data: str) -> str:
-        """The words to run with this folder of data, which may be none."""
+        """The words to run with this folder of data, which may be none; nothing where it lacks what they need."""
         missing = [name for name in self.needs if not data or not (Path(data) / name).exists()]
-        return self.without if missing else self.words
+        return "" if missing else self.words
 
     def __str__(self) -> str:
         """The script and its needs, in words."""
@@ -53,7 +51,7 @@ SHORT = (
     Benchmark("peak_memory.py", 3),
     Benchmark("accuracy.py digits", 4),
     Benchmark("ranks.py", 5),
-    Benchmark("input_path.py --photos {data}/imagenette-val250", 5, (PHOTOS,), without="input_path.py"),
+    Benchmark("input_path.py --photos {data}/imagenette-val250", 5, (PHOTOS,)),
     Benchmark("imagenet_answers.py --images {data}/imagenette-val250 --weights {data}/weights/resnet18.pth "
               "{data}/weights/resnet50.pth", 3, (PHOTOS, RESNET18, RESNET50)),
     Benchmark("finetune.py {data}/hymenoptera --weights {data}/weights/resnet18.pth", 4, (BEES, RESNET18)),

@@ -190,5 +190,5 @@ def store(file: Path, result: Mapping[str, Any], counted: str = "rounds") -> Non
 
 
 def _turns(result: Mapping[str, Any], counted: str) -> dict[tuple[str, str], int]:
-    """How many turns each rival had in each work; one where that is not said."""
-    return {(row.get("work", ""), row["name"]): row.get(counted, 1) for row in result["rows"]}
+    """The turns of each rival in each work, of whatever file size (in brackets); one where that is not said."""
+    return {(row.get("work", "").split(" (")[0], row["name"]): row.get(counted, 1) for row in result["rows"]}

@@ -142,7 +142,7 @@ def evaluate(
         training=False,
         workers=reading_workers(dataset, batch_size),
     )
-    with memory.bounded():
+    with memory.bounded("end other programs, or score it on a machine with more"):
         predictions = yield from predict(network, checkpoint.task, batches, computing)
     evaluation = scoring.evaluate(predictions, dataset.test_name)
     asked = {

@@ -31,10 +31,9 @@ from plusx.request import Request
 from plusx.result import Result
 from plusx.run_folder import RunFolder, WatchedFolder, typed
 from plusx.run_report import logged
-from plusx.run_state import check_same_data, read_state, remember_teacher, space_needed
-from plusx.sitting import Sitting, kept, save, train_on
+from plusx.run_state import check_same_data, read_state, remember_teacher
+from plusx.sitting import Sitting, kept, load, save, train_on
 from plusx.start import Start, architecture_for, put_into, seen_before
-from plusx.storage import expect_space
 from plusx.training.distillation import Teacher
 from plusx.training.progress import Progress
 from plusx.training.sizes import side
@@ -69,10 +68,9 @@ def _begin(asked: Request, out: Path, name: str, *, dry: bool) -> Generator[Even
     sitting, prepared, weights = yield from sitting_of(asked)
     if dry:
         sitting.training.cache = None
-    elif ranks.is_first():
-        needed = space_needed(sitting.plan, sitting.network, len(sitting.test.samples))
-        expect_space(out, needed, "the run")
-    yield from sitting.training.load()
+        yield from sitting.training.load()
+    else:
+        yield from load(sitting, out)
     sitting, duration = yield from _timed(sitting)
     plan, network, start = sitting.plan, sitting.network, sitting.start
     by_hand = changes_by_hand(asked, prepared, weights)
@@ -132,7 +130,7 @@ def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result
         DataError: The data are no longer those that the run began with.
         UsageError: Another process is at work on the run.
     """
-    with ranks.joined(), memory.bounded():
+    with ranks.joined(), memory.bounded("end other programs, or resume it with fewer processes"):
         folder = RunFolder.open(path) if ranks.is_first() else WatchedFolder(path)
         with folder.held():
             return (yield from _resumed(folder, anyway=anyway))
@@ -155,10 +153,7 @@ def _resumed(folder: RunFolder, *, anyway: bool) -> Generator[Event, None, Resul
         check_same_data(folder, sitting.data, sitting.teacher)
     progress = Progress(sitting.network, plan.recipe)
     progress.load_state_dict(state.progress, state.tensors)
-    if folder.writes:
-        space = space_needed(plan, sitting.network, len(sitting.test.samples))
-        expect_space(folder.path, space, "the run", held=folder.size())
-    yield from sitting.training.load()
+    yield from load(sitting, folder.path, folder.size() if folder.writes else 0)
     folder.mend()
     folder.write_metrics(progress.history)  # a killed sitting may have written an epoch that is not in its state
     place = f"epoch {progress.epoch + 1}, step {progress.step_in_epoch}" if progress.step_in_epoch else "a new epoch"

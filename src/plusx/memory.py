@@ -29,7 +29,10 @@ except ImportError:  # Windows
 # What torch says of it without a class for it; last what oneDNN says where there is no room for its code.
 NO_MEMORY = ("can't allocate memory", "out of memory", "could not create a primitive", "bad_alloc")
 SHARE = 0.85  # of what is free; the rest is for other programs, and for files that the kernel holds in memory
+LESS = "use a smaller --batch-size, --image-size or --model, fewer processes or --workers, or end other programs"
 GROUPS = Path("/sys/fs/cgroup")
+DROPPED = ("active_file", "inactive_file", "slab_reclaimable")
+"""Of memory.stat: what a group's files take, which the kernel drops before it lets a process lack memory."""
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h."""
 MOST_BYTES = (2**30, 2**25)
@@ -52,27 +55,28 @@ def shortly(error: BaseException) -> str:
 
 
 @contextmanager
-def bounded() -> Generator[None]:
+def bounded(instead: str = LESS) -> Generator[None]:
     """Let the process take no more memory inside the block than is free now, so that a lack is an error.
 
     The ranks of a machine share what is free. Nothing is limited elsewhere than on Linux, nor where there is a GPU,
     whose driver is promised much that it never uses.
+
+    Args:
+        instead: What the user can do.
 
     Raises:
         PlusxError: The memory was not enough, and nothing in the block could do with less.
     """
     free = available()
     try:
-        with _limited(int(SHARE * free) // launch.local_ranks() if free else 0):
+        with _limited(max(1, int(SHARE * free) // launch.local_ranks()) if free else 0):
             yield
     except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
-        found = f"; {free / 1e9:,.1f} GB were free in the beginning" if free else ""
-        raise PlusxError(
-            f"the memory is not enough ({shortly(error)}{found}); use a smaller --batch-size, --image-size or --model, "
-            "fewer processes or --workers, or end other programs"
-        ) from error
+        own = free and not torch.cuda.is_available()  # else it may be the GPU's that lacks
+        found = f"; {free / 1e9:,.1f} GB were free in the beginning" if own else ""
+        raise PlusxError(f"the memory is not enough ({shortly(error)}{found}); {instead}") from error
 
 
 @contextmanager
@@ -105,7 +109,10 @@ def available() -> int:
 
 
 def _left_in_groups() -> Iterator[int]:
-    """What the limits of the process's control groups leave; files that can be dropped from memory count as free."""
+    """What the limits of the process's control groups leave; what can be dropped from memory counts as free.
+
+    The numbers of version 1 that include a group's own groups, as its usage does, begin with "total_".
+    """
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
@@ -119,7 +126,9 @@ def _left_in_groups() -> Iterator[int]:
         for folder in (group, *group.parents):
             most, taken = _text(folder / limit).strip(), _text(folder / used).strip()
             if most.isdecimal() and taken.isdecimal():
-                yield int(most) - int(taken) + _numbers(folder / "memory.stat").get("inactive_file", 0)
+                held = _numbers(folder / "memory.stat")
+                dropped = sum(held.get(f"total_{name}", held.get(name, 0)) for name in DROPPED)
+                yield int(most) - max(0, int(taken) - dropped)
             if folder == root:
                 break
 

@@ -49,7 +49,7 @@ def search(
     highest: float = HIGHEST,
     steps: int = STEPS,
 ) -> Generator[Event, None, RateSearch]:
-    """Search for the learning rate of the run that was asked for; write the curve, and nothing else.
+    """Search for the learning rate of the run that was asked for; write the curve, and a cache if one is asked for.
 
     Args:
         asked: What to train on and how.

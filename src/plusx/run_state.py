@@ -140,7 +140,10 @@ class Saves:
             self.failed, self.last = self.failed + 1, time.monotonic()
             if self.failed > BEARABLE:
                 raise
-            return f"{error}; training goes on, and the next save tries again" if self.failed == 1 else ""
+            found = error.found.removesuffix(" or").removesuffix(
+                ";"
+            )  # what could be done instead is for a run that ends
+            return f"{found}; training goes on, and the next save tries again" if self.failed == 1 else ""
         return ""
 
 

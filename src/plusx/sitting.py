@@ -22,8 +22,9 @@ from plusx.network.backbone import Network
 from plusx.plan import Plan
 from plusx.run_folder import RunFolder, typed
 from plusx.run_report import logged
-from plusx.run_state import Saves, save_state
+from plusx.run_state import Saves, save_state, space_needed
 from plusx.start import Start
+from plusx.storage import expect_space
 from plusx.training.distillation import Teacher
 from plusx.training.loop import train
 from plusx.training.progress import Progress
@@ -85,6 +86,25 @@ class News:
             self._advised = bool(said)
             found += [Noted(said)] if said else []
         return found
+
+
+def load(sitting: Sitting, out: Path, held: int = 0) -> Generator[Event, None, None]:
+    """Take up the images for training; before and after it the disk must have room for the run.
+
+    Args:
+        sitting: Whose images; a cache of them may be on the same disk as the run.
+        out: A folder on the run's disk.
+        held: Bytes that the run has there already.
+
+    Raises:
+        StorageError, DataError: There is no room, or an image cannot be read.
+    """
+    needed = space_needed(sitting.plan, sitting.network, len(sitting.test.samples))
+    if ranks.is_first():
+        expect_space(out, needed, "the run", held)
+    yield from sitting.training.load()
+    if ranks.is_first():
+        expect_space(out, needed, "the run", held)
 
 
 def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:

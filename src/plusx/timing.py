@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from plusx import ranks
+from plusx import memory, ranks
 from plusx.data.batches import Batches
 from plusx.device import Device
 from plusx.errors import PlusxError
@@ -35,6 +35,7 @@ PATIENCE = 5.0  # seconds after which no further step is timed
 WORTH_TRYING = 600.0  # seconds of training from which on it is measured whether compiling pays
 WORTH_A_LAYER = 30.0  # at least this for each layer: to compile takes one to two seconds a layer, some 5 % of it
 MANY_IMAGES = 16  # a step and rank, from which on plusx's own convolutions are faster than compiled code
+NO_ROOM = "its step, which is not divided, needs more memory than there is"
 GAIN = 0.9  # compiled training, its compiling included, must take less than this part of the time
 
 
@@ -124,7 +125,7 @@ def _compiled_once(plan: Plan, network: Network, batches: Batches, device: Devic
         raise
     except Exception as error:  # noqa: BLE001 - whatever the compiler and its backends raise
         words = next(iter(str(error).strip().splitlines()), "without a word")
-        failure = f"{type(error).__name__}: {words[:100]}"
+        failure = NO_ROOM if memory.lacks_memory(error) else f"{type(error).__name__}: {words[:100]}"
     failures = [(rank, one) for rank, one in enumerate(ranks.gathered(failure)) if one]
     (seconds,) = ranks.largest(time.perf_counter() - began)
     if not failures:

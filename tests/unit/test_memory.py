@@ -68,6 +68,13 @@ def test_the_ranks_of_a_machine_share_what_is_free(monkeypatch):
         torch.empty(200 * 2**20, dtype=torch.uint8)
 
 
+@LINUX
+def test_a_group_without_room_is_a_bound_too(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 1)
+    with pytest.raises(PlusxError, match=r"use less$"), memory.bounded("use less"):
+        torch.empty(400 * 2**20, dtype=torch.uint8)
+
+
 def test_other_errors_pass_and_unknown_memory_is_no_bound(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 0)
     with pytest.raises(RuntimeError, match="shapes"), memory.bounded():
@@ -88,7 +95,7 @@ MEMINFO = "MemTotal:  9000 kB\nMemAvailable:  4000 kB\nSwapFree:  1000 kB\n"
             {
                 "/proc/meminfo": MEMINFO, "/proc/self/cgroup": "0::/jobs/7\n",
                 "/sys/fs/cgroup/jobs/memory.max": "3000000\n", "/sys/fs/cgroup/jobs/memory.current": "2000000\n",
-                "/sys/fs/cgroup/jobs/memory.stat": "inactive_file 500\n",
+                "/sys/fs/cgroup/jobs/memory.stat": "active_file 200\ninactive_file 300\nanon 9\n",
                 "/sys/fs/cgroup/jobs/7/memory.max": "max\n",
             },
             1_000_500,
@@ -101,8 +108,17 @@ MEMINFO = "MemTotal:  9000 kB\nMemAvailable:  4000 kB\nSwapFree:  1000 kB\n"
             },
             1,
         ),
+        (
+            {
+                "/proc/meminfo": MEMINFO, "/proc/self/cgroup": "9:memory:/\n",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": "100\n",
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes": "90\n",
+                "/sys/fs/cgroup/memory/memory.stat": "active_file 1\ntotal_active_file 30\ntotal_inactive_file 10\n",
+            },
+            50,
+        ),
     ],
-    ids=["unknown", "the machine's", "a group of version 2", "a group of version 1, over its limit"],
+    ids=["unknown", "the machine's", "version 2", "version 1, over its limit", "version 1, with groups inside"],
 )  # fmt: skip
 def test_what_is_free_is_what_machine_and_groups_can_give(files, free, monkeypatch):
     monkeypatch.setattr(memory, "_text", lambda path: files.get(str(path), ""))

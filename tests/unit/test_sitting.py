@@ -5,7 +5,7 @@ import pytest
 from finished import finished, plan_of
 
 from plusx import sitting
-from plusx.errors import Stopped
+from plusx.errors import Stopped, StorageError
 from plusx.events import Noted
 from plusx.run_folder import RunFolder
 from plusx.sitting import News, train_on
@@ -15,6 +15,29 @@ def news_of(progress, *, in_memory=False):
     input_ = SimpleNamespace(shape=(3, 64, 64))
     training = SimpleNamespace(replaced=0, in_memory=in_memory, workers=1, cached=False, input=input_)
     return News(SimpleNamespace(training=training), progress), training
+
+
+def test_what_a_cache_takes_of_the_disk_is_not_the_run_s(monkeypatch, tmp_path):
+    free, needed, asked = [100], 80, []
+
+    def expect_space(folder, wanted, what, held):
+        asked.append((folder, wanted, held))
+        if free[0] < wanted - held:
+            raise StorageError("no room")
+
+    def take_up():
+        free[0] -= 60
+        yield Noted("cached")
+
+    monkeypatch.setattr(sitting, "expect_space", expect_space)
+    monkeypatch.setattr(sitting, "space_needed", lambda plan, network, samples: needed)
+    one = SimpleNamespace(plan=None, network=None, test=SimpleNamespace(samples=()))
+    one.training = SimpleNamespace(load=take_up)
+    with pytest.raises(StorageError, match="no room"):
+        list(sitting.load(one, tmp_path))
+    free[0] = 100
+    assert list(sitting.load(one, tmp_path, held=50)) == [Noted("cached")]
+    assert asked == [(tmp_path, 80, 0), (tmp_path, 80, 0), (tmp_path, 80, 50), (tmp_path, 80, 50)]
 
 
 def test_incidents_before_a_resume_are_not_told_again():

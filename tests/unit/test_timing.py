@@ -56,9 +56,16 @@ def test_a_rate_that_diverges_at_once_is_told_before_the_run_begins():
         timing.seconds_per_epoch(plan_of(), made, tiny.batches(), Device())
 
 
-def test_where_compiling_fails_training_is_not_compiled(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        ("Failed to find a C++ compiler\nand more", "RuntimeError: Failed to find a C++ compiler"),
+        ("[enforce fail] can't allocate memory", "its step, which is not divided, needs more memory than there is"),
+    ],
+)
+def test_where_compiling_fails_training_is_not_compiled(monkeypatch, error, why):
     def fails(network):
-        raise RuntimeError("Failed to find a C++ compiler\nand more")
+        raise RuntimeError(error)
 
     monkeypatch.setattr(timing, "compiled", fails)
     monkeypatch.setattr(timing, "train", lambda *_: pytest.fail("a step was timed"))
@@ -68,7 +75,7 @@ def test_where_compiling_fails_training_is_not_compiled(monkeypatch):
     assert timing.compilation_pays(*LONG) == (
         False,
         9.0,
-        "torch.compile does not work here (RuntimeError: Failed to find a C++ compiler): training is not compiled",
+        f"torch.compile does not work here ({why}): training is not compiled",
     )
     assert torch.equal(torch.rand(2), expected)
 

@@ -127,7 +127,13 @@ def counted(count: int, noun: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return in a few words why a sample could not be read: "is empty", "No such file or directory"."""
+    """Return in a few words why a sample could not be read: "is empty", "No such file or directory".
+
+    Raises:
+        MemoryError: Memory lacked, which is no fault of the sample's.
+    """
+    if isinstance(error.__cause__, MemoryError):
+        raise MemoryError(str(error)) from error  # noqa: TRY004
     return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
 
 

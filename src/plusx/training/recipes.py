@@ -28,10 +28,10 @@ RSB_INPUT = {
 RSB_TASK = {"loss": "binary_cross_entropy", "binary_threshold": 0.2}
 
 RECIPES: dict[str, Recipe] = {
-    # ResNet-20, two cores of an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, seeds 0, 1, 2, mean and range:
-    # digits (48 epochs) 99.54 % (99.44 to 99.72) in 13-19 s; CIFAR-10 (10 epochs) 87.64 % (87.47 to 87.86) in
-    # 275-416 s; MNIST (10 epochs) 99.65 % (99.63 to 99.67) in 313-333 s. Made by
-    # benchmarks/accuracy.py, which keeps every figure.
+    # ResNet-20, two cores of an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, mean and range: digits (48 epochs),
+    # seeds 0 to 11, 99.03 % (98.06 to 99.72) in 9-10 s; seeds 0, 1, 2: CIFAR-10 (10 epochs) 87.64 % (87.47 to 87.86)
+    # in 275-416 s, MNIST (10 epochs) 99.65 % (99.63 to 99.67) in 313-333 s. Made by benchmarks/accuracy.py, which
+    # keeps every figure.
     "small": Recipe(
         name="small",
         from_data=("epochs", "batch_size", "learning_rate"),

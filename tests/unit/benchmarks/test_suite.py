@@ -36,19 +36,18 @@ def test_what_lacks_its_data_is_left_out_and_said(suite, started, tmp_path, caps
         suite.Benchmark("one.py", 1),
         suite.Benchmark("two.py --data-root {data}", 2, ("MNIST",)),
         suite.Benchmark("three.py", 3, ("MNIST", "hymenoptera")),
-        suite.Benchmark("four.py --photos {data}", 4, ("photos",), without="four.py"),
     )
     folders = {"data": str(tmp_path), "runs": "runs", "fastai": "there"}
     assert suite.run(benchmarks, folders) == []
     here = str(suite.HERE)
-    assert started == [[f"{here}/one.py"], [f"{here}/two.py", "--data-root", str(tmp_path)], [f"{here}/four.py"]]
+    assert started == [[f"{here}/one.py"], [f"{here}/two.py", "--data-root", str(tmp_path)]]
     said = capsys.readouterr().out
     assert "two.py --data-root" in said
     assert "about 2 min" in said
     assert "Left out: three.py needs MNIST, hymenoptera" in said
     started.clear()
     suite.run(benchmarks, {**folders, "data": ""})
-    assert started == [[f"{here}/one.py"], [f"{here}/four.py"]]
+    assert started == [[f"{here}/one.py"]]
 
 
 def test_after_one_that_fails_the_others_are_run(suite, started):

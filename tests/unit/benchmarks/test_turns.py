@@ -103,3 +103,10 @@ def test_rivals_of_different_work_are_different(turns, tmp_path):
     turns.store(file, {"rows": rows}, "turns")
     turns.store(file, {"rows": rows[:1]}, "turns")
     assert json.loads(file.read_text())["rows"] == rows
+
+
+def test_the_size_of_files_does_not_make_another_work(turns, tmp_path):
+    file = tmp_path / "input_path.json"
+    for size in (96, 104):
+        turns.store(file, {"rows": [{"work": f"1024x768 ({size} kB) to 224", "name": "plusx", "turns": 7}]}, "turns")
+    assert json.loads(file.read_text())["rows"][0]["work"] == "1024x768 (104 kB) to 224"

@@ -193,6 +193,19 @@ def test_a_file_that_can_no_longer_be_read_is_named(tmp_path, workers):
         list(batches(files(tmp_path, 6) + samples[6:], shape=(1, 1, 1)).epoch())
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_where_memory_lacks_no_file_is_to_blame(tmp_path, workers, monkeypatch):
+    samples = files(tmp_path, 8, width=lambda index: 1 + index % 2)
+    made = batches(samples, training=False, workers=workers)
+
+    def read(_, source):
+        raise DataError("it is too large for this machine's memory") from MemoryError()
+
+    monkeypatch.setattr(type(made.input), "read", read)
+    with pytest.raises(MemoryError, match="too large"):
+        list(made.epoch())
+
+
 def test_a_fault_in_a_worker_is_not_hidden(tmp_path):
     samples = files(tmp_path, 8, width=lambda index: 1 + index % 2)
     made = batches(samples, training=False, workers=1)

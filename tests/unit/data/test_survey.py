@@ -62,6 +62,15 @@ def test_files_that_vanish_and_plain_errors_are_reasons_too(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_where_memory_lacks_no_image_is_set_aside(tmp_path, workers):
+    def inspect_nothing(source):
+        raise DataError("'x.jpg' is too large for this machine's memory") from MemoryError()
+
+    with pytest.raises(MemoryError, match="too large"):
+        result_of(survey(files(tmp_path, 5), inspect_nothing, workers=workers))
+
+
 def test_progress_is_told_in_steps_and_to_the_end(tmp_path):
     events = list(survey(files(tmp_path, 30), inspect, workers=2))
     assert events[-1] == Advanced("checking images", 30, 30)
