@@ -24,9 +24,8 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 
-# Runs compute with the threads that they are told; while those wait, other runs have the cores. The compiler's own
-# processes could not be shared by forked runs.
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+# Runs compute with the threads that they are told; while those wait, other runs have the cores.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 import matplotlib.pyplot as plt  # noqa: F401 - so that forked runs need not
 import sklearn.metrics  # noqa: F401
@@ -52,8 +51,12 @@ ALWAYS = (CELL.ingredient, "everything")  # what even those hold
 def warm_up() -> None:
     """Compile something small, so that forked runs find the compiler ready: one takes 3.3 instead of 4.7 seconds.
 
-    Without gradients: a process whose threads for them are running cannot be forked.
+    Without gradients: a process whose threads for them are running cannot be forked. Nor could forked runs share the
+    compiler's own processes.
     """
+    from torch._inductor import config
+
+    config.compile_threads = 1
     with torch.no_grad():
         torch.compile(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()))(torch.ones(2, 3, 8, 8))
 

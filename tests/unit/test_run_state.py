@@ -176,6 +176,7 @@ def test_compiled_code_depends_on_its_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("TORCHINDUCTOR_FREEZING", "1")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "anywhere")
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     device = dataclasses.replace(DEVICE, compiled=True)
     assert arithmetic(device)["compiled"] == "by no no-such-compiler, TORCHINDUCTOR_FREEZING=1"
     compilation.identity.cache_clear()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+INDIFFERENT = ("CACHE", "COMPILE_THREADS")  # parts of the names of settings that decide no bits
 LIMITS: dict[str, Any] = {"recompile_limit": 256, "fail_on_recompile_limit_hit": True}
 
 
@@ -29,7 +30,11 @@ def identity() -> str:
         triton = f", triton {version('triton')}" if torch.cuda.is_available() else ""
     except PackageNotFoundError:
         triton = ""
-    settings = sorted(name for name in os.environ if name.startswith("TORCHINDUCTOR_") and "CACHE" not in name)
+    settings = sorted(
+        name
+        for name in os.environ
+        if name.startswith("TORCHINDUCTOR_") and not any(part in name for part in INDIFFERENT)
+    )
     return "".join(
         [
             "by ",
