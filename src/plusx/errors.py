@@ -49,10 +49,11 @@ class StorageError(PlusxError):
 
     exit_code: int = 5
 
-    def __init__(self, found: str, instead: str = "") -> None:
-        """Keep apart what was found and what the user can do instead; the sentence is both."""
-        super().__init__(f"{found} {instead}".strip())
-        self.found, self.instead = found, instead
+    def __init__(self, found: str, remedy: str = "", instead: str = "") -> None:
+        """Keep apart what was found, what helps, and what the user can do instead; the sentence is all of them."""
+        fixes = " or ".join(filter(None, (remedy, instead)))
+        super().__init__("; ".join(filter(None, (found, fixes))))
+        self.found, self.remedy, self.instead = found, remedy, instead
 
 
 class LostRank(PlusxError):

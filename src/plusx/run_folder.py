@@ -123,7 +123,7 @@ class RunFolder:
             if self._wanted or error.instead != OTHER_OUT:
                 raise
             resume = f"move the run elsewhere, and go on with: plusx resume {typed(self.path)}"
-            raise StorageError(error.found, resume) from error
+            raise StorageError(error.found, error.remedy, resume) from error
         finally:
             if self._wanted:
                 shutil.rmtree(self.path, ignore_errors=True)

@@ -140,10 +140,8 @@ class Saves:
             self.failed, self.last = self.failed + 1, time.monotonic()
             if self.failed > BEARABLE:
                 raise
-            found = error.found.removesuffix(" or").removesuffix(
-                ";"
-            )  # what could be done instead is for a run that ends
-            return f"{found}; training goes on, and the next save tries again" if self.failed == 1 else ""
+            borne = StorageError(error.found, error.remedy)  # what could be done instead is for a run that ends
+            return f"{borne}; training goes on, and the next save tries again" if self.failed == 1 else ""
         return ""
 
 

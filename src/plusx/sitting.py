@@ -99,12 +99,14 @@ def load(sitting: Sitting, out: Path, held: int = 0) -> Generator[Event, None, N
     Raises:
         StorageError, DataError: There is no room, or an image cannot be read.
     """
-    needed = space_needed(sitting.plan, sitting.network, len(sitting.test.samples))
-    if ranks.is_first():
-        expect_space(out, needed, "the run", held)
+
+    def expect_room() -> None:
+        if ranks.is_first():
+            expect_space(out, space_needed(sitting.plan, sitting.network, len(sitting.test.samples)), "the run", held)
+
+    expect_room()
     yield from sitting.training.load()
-    if ranks.is_first():
-        expect_space(out, needed, "the run", held)
+    expect_room()
 
 
 def save(sitting: Sitting, progress: Progress, folder: RunFolder) -> None:

@@ -15,12 +15,12 @@ from typing import BinaryIO
 
 from plusx.errors import StorageError
 
-REASONS = {
-    errno.ENOSPC: "no space is left on the disk; free some or",
-    errno.EDQUOT: "your disk quota is used up; free some space or",
-    errno.EROFS: "the disk is read-only;",
-    errno.EACCES: "this user may not write there;",
-    errno.EPERM: "this user may not write there;",
+REASONS = {  # and what helps
+    errno.ENOSPC: ("no space is left on the disk", "free some"),
+    errno.EDQUOT: ("your disk quota is used up", "free some space"),
+    errno.EROFS: ("the disk is read-only", ""),
+    errno.EACCES: ("this user may not write there", ""),
+    errno.EPERM: ("this user may not write there", ""),
 }
 OTHER_OUT = "choose another folder with --out"
 PART = ".part"
@@ -41,8 +41,8 @@ def writing(path: Path, instead: str = OTHER_OUT) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        reason = REASONS.get(error.errno or 0, f"{error.strerror or error};")
-        raise StorageError(f"could not write {str(path)!r}: {reason}", instead) from error
+        reason, remedy = REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+        raise StorageError(f"could not write {str(path)!r}: {reason}", remedy, instead) from error
 
 
 @contextmanager
@@ -121,7 +121,8 @@ def expect_space(folder: Path, needed: int, what: str, held: int = 0) -> None:
     if free < needed - held:
         raise StorageError(
             f"the disk of {str(folder)!r} has {free / 1e6:,.1f} MB free, but {what} needs "
-            f"{(needed - held) / 1e6:,.1f} MB; free some or",
+            f"{(needed - held) / 1e6:,.1f} MB",
+            "free some",
             OTHER_OUT,
         )
 

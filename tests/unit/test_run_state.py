@@ -183,7 +183,7 @@ def test_compiled_code_depends_on_its_compiler(monkeypatch):
 
 
 def fail():
-    raise StorageError("could not write 'x': no space is left on the disk; free some or", "leave")
+    raise StorageError("could not write 'x': no space is left on the disk", "free some", "leave")
 
 
 def test_a_save_within_an_epoch_may_fail_a_few_times_in_a_row():
