@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,13 @@ def start_server() -> None:
             os.environ["PYTHONPATH"] = before
 
 
-def on_ranks(ranks: int, work: Callable[..., Any], *arguments: Any, log: Path | None = None) -> list[Any]:
+def on_ranks(
+    ranks: int,
+    work: Callable[..., Any],
+    *arguments: Any,
+    log: Path | None = None,
+    told: Sequence[Mapping[str, str]] = (),
+) -> list[Any]:
     """Do some work on several ranks, and return what each gives; `work` is a function of ranked_work.
 
     Args:
@@ -59,14 +65,16 @@ def on_ranks(ranks: int, work: Callable[..., Any], *arguments: Any, log: Path | 
         work: What each does.
         arguments: What it is given.
         log: A folder in which standard output and error of each rank are kept: "0.out", "0.err".
+        told: What torchrun tells each rank otherwise.
     """
     start_server()
     port = free_port()
     members = []
     for rank in range(max(ranks, 1)):
         ours, theirs = CONTEXT.Pipe(duplex=False)
-        told = environment(rank, ranks, port) if ranks else {}
-        process = CONTEXT.Process(target=_do, args=(theirs, told, log, rank, work, arguments), daemon=True)
+        known = environment(rank, ranks, port) if ranks else {}
+        known |= told[rank] if told else {}
+        process = CONTEXT.Process(target=_do, args=(theirs, known, log, rank, work, arguments), daemon=True)
         process.start()
         theirs.close()
         members.append((process, ours))

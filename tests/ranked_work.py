@@ -13,11 +13,11 @@ import torch
 from finished import plan_of
 from torch import nn
 
-from plusx import experiment, ranks, timing  # noqa: F401 - imported once, before processes are forked
+from plusx import experiment, launch, ranks, timing  # noqa: F401 - imported once, before processes are forked
 from plusx.cli import main
 from plusx.data.batches import Batches
 from plusx.device import Device
-from plusx.errors import DataError, LostRank, PlusxError, Told
+from plusx.errors import DataError, LostRank, PlusxError, Told, UsageError
 from plusx.evaluation.inference import predict
 from plusx.events import result_of
 from plusx.network.architecture import Architecture
@@ -71,6 +71,23 @@ def failing(kind: str) -> str:
     except (PlusxError, ValueError) as error:
         return f"says {error}"
     return "went on"
+
+
+def grouped() -> list[str]:
+    """Enter a group of one's own, and then, inside it, plusx's; return what became of both."""
+    place = launch.place()
+    assert place is not None
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{place.address[1]}", rank=place.rank, world_size=place.ranks
+    )
+    found = ["alone"]
+    try:
+        with ranks.joined():
+            found.append("met")
+    except UsageError:
+        found.append("refused")
+    torch.distributed.destroy_process_group()
+    return found
 
 
 def lost() -> str:

@@ -28,11 +28,12 @@ def begun(out: Path, asked: Request, name: str) -> Path | None:
     if place is None:
         return None
     starters = set(ranks.gathered(launch.starter()))
+    (again,) = ranks.largest(place.attempt)
     found = [] if not ranks.is_first() else [
         path.parent.parent
         for path in sorted(out.glob(f"*/{FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
         if not path.parent.parent.name.startswith(HIDDEN)
-        and _is_it(path, starters, _told(asked, name), finished=place.attempt > 0)
+        and _is_it(path, starters, _told(asked, name), finished=again > 0)
     ]  # fmt: skip
     return ranks.from_first(found[0] if found else None)
 

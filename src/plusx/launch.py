@@ -24,7 +24,7 @@ class Place:
         local_rank: Which it is on its machine, from 0.
         local_ranks: How many there are on its machine.
         machine: Which machine it is on, from 0.
-        attempt: How often torchrun has started all ranks again.
+        attempt: How often torchrun has started all ranks again after one of this machine's failed.
         address: Host and port at which the ranks meet.
         served: Whether torchrun itself keeps the store there; the first rank does otherwise.
     """

@@ -1,4 +1,4 @@
-"""The ranks of a distributed run: how they meet, what they tell each other, and how one that fails ends all.
+"""What the ranks of a distributed run tell each other, and how one that fails ends all.
 
 torchrun starts the ranks; `joined` lets them meet. Without torchrun there is one rank, nothing is set up, and every
 function here gives back what it was given. Tensors travel by nccl between GPUs and by gloo between CPUs; what is not a
@@ -6,44 +6,30 @@ tensor, and what decides anything, always by gloo, which waits for no GPU.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from plusx import launch
-from plusx.errors import LostRank, PlusxError, Stopped, Told
-from plusx.launch import Place
+from plusx.errors import LostRank, Told, UsageError
+from plusx.meeting import Meeting, meet
+from plusx.memory import lacks_memory
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=4)
-"""How long ranks wait for one that downloads or looks at the data; one that is gone is noticed at once."""
 BUCKET = 2**23
 """Numbers that are sent at once: 32 MiB of float32."""
-
-
-@dataclass
-class Meeting:
-    """Where the ranks have met.
-
-    Attributes:
-        place: This rank's place.
-        store: What all ranks can write to and read from, even when one of them is gone.
-        machine: The ranks of this machine; None for all.
-        leader: The first rank of this machine.
-    """
-
-    place: Place
-    store: Any
-    machine: Any
-    leader: int
-
+GONE = (
+    "another process of this run is gone without a word: killed, out of memory, or its machine is down ({}); "
+    "torchrun --max-restarts 3 starts all of them again, and torchrun ... -m plusx resume goes on from the state last "
+    "saved"
+)
+UNDER_WAY = 2
+"""How many such sums are computed at the same time."""
 
 _meetings: list[Meeting] = []  # one at most: torch's own process group is one for the whole process, too
 
@@ -69,19 +55,25 @@ def joined() -> Generator[None]:
 
     Raises:
         Told: The block failed here, and another rank says why.
+        UsageError: The process is in a group of torch's that was not made here, or that a failed block has left.
         PlusxError: The ranks cannot meet.
     """
     place = launch.place()
-    if place is None or distributed.is_initialized():
+    if not _meetings and _together():
+        raise UsageError(
+            "this process is in a process group of torch.distributed already, its script's own or that of a run which "
+            "failed; plusx makes its own: call torch.distributed.destroy_process_group() before, or start anew"
+        )
+    if place is None or _meetings:
         yield
         return
-    meeting = _meet(place, gpus=torch.cuda.is_available())
+    meeting = meet(place, gpus=torch.cuda.is_available())
     _meetings.append(meeting)
     try:
         yield
         distributed.destroy_process_group()
     except Exception as error:
-        if not _speaks(meeting, error):
+        if not meeting.lets_speak(error):
             raise Told(getattr(error, "exit_code", 1)) from error
         setattr(error, launch.SPOKEN_HERE, True)
         raise
@@ -156,16 +148,14 @@ def sum_up(tensors: Iterable[Tensor]) -> None:
     tensors = list(tensors)
     if count() == 1 or not tensors:
         return
-    under_way: list[tuple[list[Tensor], Tensor, Any]] = []
+    under_way: deque[tuple[list[Tensor], Tensor, distributed.Work]] = deque()
     for bucket in _buckets(tensors):
+        if len(under_way) == UNDER_WAY:
+            _take_back(*under_way.popleft())
         flat = torch.cat([one.detach().reshape(-1) for one in bucket])
         under_way.append((bucket, flat, _carry(lambda flat=flat: distributed.all_reduce(flat, async_op=True))))
-    for bucket, flat, work in under_way:
-        _carry(work.wait)
-        first = 0
-        for one in bucket:
-            one.detach().copy_(flat[first : first + one.numel()].view(one.shape))
-            first += one.numel()
+    while under_way:
+        _take_back(*under_way.popleft())
 
 
 def all_gathered(tensor: Tensor) -> Tensor:
@@ -183,6 +173,15 @@ def share(network: nn.Module) -> None:
         sent = tensor.detach().contiguous()
         _carry(lambda sent=sent: distributed.broadcast(sent, src=0))
         tensor.detach().copy_(sent)
+
+
+def _take_back(bucket: list[Tensor], flat: Tensor, work: distributed.Work) -> None:
+    """Put the sums of what was sent at once, as soon as they are there, where they belong."""
+    _carry(work.wait)
+    first = 0
+    for one in bucket:
+        one.detach().copy_(flat[first : first + one.numel()].view(one.shape))
+        first += one.numel()
 
 
 def _together() -> bool:
@@ -206,57 +205,13 @@ def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     return found
 
 
-def _meet(place: Place, *, gpus: bool) -> Meeting:
-    host, port = place.address
-    serves = place.rank == 0 and not place.served
-    try:
-        store = TCPStore(host, port, None, serves, PATIENCE, wait_for_workers=False, multi_tenant=True)
-        store = PrefixStore(f"plusx/{place.attempt}", store)
-        distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            store=store, rank=place.rank, world_size=place.ranks, timeout=PATIENCE,
-        )  # fmt: skip
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise PlusxError(
-            f"the {place.ranks} processes of this run cannot meet at {host}:{port}: {reason}; where a machine has "
-            "several networks, name the one to use with GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
-        ) from error
-    machines = gathered(place.machine)
-    members = {machine: [one for one, at in enumerate(machines) if at == machine] for machine in sorted(set(machines))}
-    groups = {machine: distributed.new_group(of, PATIENCE, "gloo") for machine, of in members.items()}
-    return Meeting(place, store, groups[place.machine], members[place.machine][0])
-
-
 def _carry(exchange: Callable[[], T]) -> T:
     """Do what all ranks do together; that another one is gone becomes an error that says so."""
     try:
         return exchange()
     except RuntimeError as error:
+        if lacks_memory(error):
+            raise
         seen = re.sub(r"\[/[^]]*\] ?", "", str(error)).split(". This")[0]  # where in torch's own source, and advice
-        raise LostRank(_why(" ".join(seen.split())[:120])) from error
-
-
-def _why(seen: str) -> str:
-    """Say why a rank is gone: in its own words, if it had time for some."""
-    store = _meetings[-1].store if _meetings else None
-    with suppress(RuntimeError):  # the store is gone, too
-        if store is not None and store.check(["failure"]):
-            return store.get("failure").decode("utf-8")
-    return (
-        f"another process of this run is gone without a word: killed, out of memory, or its machine is down ({seen}); "
-        "torchrun --max-restarts 3 starts all of them again, and plusx resume goes on from the state last saved"
-    )
-
-
-def _speaks(meeting: Meeting, error: Exception) -> bool:
-    """Whether it falls to this rank to say why the run ends: to the first that fails, so that it is said once."""
-    if isinstance(error, Stopped):
-        return meeting.place.rank == 0
-    try:
-        if not isinstance(error, LostRank):
-            words = str(error) if isinstance(error, PlusxError) else f"{type(error).__name__}: {error}"
-            meeting.store.set("failure", f"rank {meeting.place.rank}: {words}")
-        return meeting.store.add("failures", 1) == 1
-    except RuntimeError:  # the store is gone, too
-        return True
+        words = _meetings[-1].words() if _meetings else ""
+        raise LostRank(words or GONE.format(" ".join(seen.split())[:120])) from error

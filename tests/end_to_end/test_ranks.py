@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ranked_work
 import torch
-from ranked import on_ranks
+from ranked import free_port, on_ranks
 
 from plusx.checkpoint import Checkpoint
 from plusx.tensor_file import read_tensors
@@ -20,6 +20,9 @@ RUN = [
     "--epochs", "2", "--limit-samples", "61", "--batch-size", "16", "--threads", "1", "--precision", "float32",
     "--average-decay", "0.9", "--stochastic-depth", "0.2", "--quiet",
 ]  # fmt: skip
+
+
+HERE = ("--standalone", "--nproc-per-node=2")
 
 
 def train(out: Path, *words: str) -> list[str]:
@@ -82,7 +85,7 @@ def test_after_a_killed_rank_the_other_says_so_and_both_resume_to_the_same_bits(
     said = (tmp_path / "0.err").read_text(encoding="utf-8")
     assert said.count("error:") == 1
     assert "another process of this run is gone without a word" in said
-    assert "plusx resume goes on from the state last saved" in said
+    assert "-m plusx resume goes on from the state last saved" in said
     assert "Traceback" not in said
     assert "error:" not in (tmp_path / "1.err").read_text(encoding="utf-8")
     assert not (run / "predictions.csv").exists()
@@ -110,15 +113,15 @@ def test_one_rank_is_as_no_torchrun_at_all(tmp_path):
     assert_same_bits(tmp_path / "started", tmp_path / "plain")
 
 
-def torchrun(*words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *words]
+def torchrun(*words: str, where: tuple[str, ...] = HERE) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "torch.distributed.run", *where, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_a_state(process: "subprocess.Popen[str]", run: Path) -> None:
+def wait_for_a_state(process: "subprocess.Popen[str]", run: Path, number: int = 4) -> None:
     deadline = time.monotonic() + 120
-    while not list((run / "state").glob("00000[4-9].safetensors")):
+    while not any(int(state.stem) >= number for state in (run / "state").glob("[0-9]*.safetensors")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -136,6 +139,22 @@ def test_a_killed_rank_is_started_again_and_the_run_ends_with_the_same_bits(whol
     assert "gone without a word" in said
     assert [path.name for path in tmp_path.iterdir()] == ["killed"]
     assert "resuming" in (tmp_path / "killed" / "log.txt").read_text(encoding="utf-8")
+    assert_same_bits(tmp_path / "killed", whole)
+
+
+@pytest.mark.slow
+def test_so_it_is_where_torchrun_started_one_on_each_of_two_machines(whole, tmp_path):
+    where = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}")
+    words = train(tmp_path, "--name", "killed", "--save-minutes", "0.0001")
+    machines = [torchrun("--max-restarts=3", "-m", "plusx", *words, where=where) for _ in range(2)]
+    for killed, number in ((machines[0], 4), (machines[1], 8)):
+        wait_for_a_state(killed, tmp_path / "killed", number)
+        children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text(encoding="utf-8").split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+    for machine in machines:
+        _, said = machine.communicate(timeout=200)
+        assert machine.returncode == 0, said
+    assert (tmp_path / "killed" / "log.txt").read_text(encoding="utf-8").count("resuming") >= 2
     assert_same_bits(tmp_path / "killed", whole)
 
 

@@ -1,9 +1,13 @@
+from datetime import timedelta
+
 import pytest
 import ranked_work
 import torch
-from ranked import on_ranks
+from ranked import free_port, on_ranks
+from torch.distributed import TCPStore
 
-from plusx import launch, ranks
+from plusx import launch, meeting, ranks
+from plusx.errors import PlusxError
 from plusx.events import result_of
 
 
@@ -57,6 +61,37 @@ def test_that_a_rank_is_gone_without_a_word_is_said():
     said, _ = on_ranks(2, ranked_work.lost)
     assert "another process of this run is gone without a word" in said
     assert "--max-restarts" in said
+
+
+def test_ranks_that_are_started_again_meet_anew_whatever_their_machines_have_counted():
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun's own, which stays
+    kept = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    silent, says = on_ranks(2, ranked_work.failing, "said", told=[kept, kept])
+    assert (silent, says) == ("silent 1, of LostRank: rank 1: mine alone", "says mine alone")
+    counted = [kept | {"TORCHELASTIC_RESTART_COUNT": count} for count in ("1", "0")]
+    said, _ = on_ranks(2, ranked_work.lost, told=counted)
+    assert "gone without a word" in said  # and not what an earlier rank said
+    assert [one["count"] for one in on_ranks(2, ranked_work.exchange, told=counted)] == [2, 2]
+
+
+def test_a_rank_that_does_not_come_is_named(started):
+    started.setenv("RANK", "0")
+    started.setenv("MASTER_PORT", str(free_port()))
+    started.setattr(meeting, "ARRIVAL", timedelta(seconds=0.1))
+    with pytest.raises(PlusxError, match=r"the 2 processes of this run cannot meet at 127.0.0.1:\d+: rank 1 did not"):
+        ranks.joined().__enter__()
+
+
+def test_a_process_group_of_another_script_is_refused():
+    assert on_ranks(2, ranked_work.grouped) == [["alone", "refused"]] * 2
+
+
+def test_a_lack_of_memory_in_an_exchange_is_no_lost_rank():
+    def lacking():
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        ranks._carry(lacking)
 
 
 def test_many_tensors_are_sent_in_few_buckets(monkeypatch):
