@@ -47,7 +47,7 @@ class Benchmark:
 SHORT = (
     Benchmark("parity.py", 2),
     Benchmark("training_step.py", 2),
-    Benchmark("training_step.py --model resnet50", 4),
+    Benchmark("training_step.py --model resnet50", 5),
     Benchmark("peak_memory.py", 3),
     Benchmark("accuracy.py digits", 4),
     Benchmark("ranks.py", 5),

@@ -84,13 +84,13 @@ def chain(seed: int, photos: Path, work: Path, references: list[str]) -> tuple[C
 
 
 def _killed_any_time(words: list[str], log: Path, draw: random.Random, run: Path) -> Counter:
-    cold = draw.random() < COLD
+    cold, before = draw.random() < COLD, left_over(run)  # by an earlier kill
     child = Child(words, log, cold=cold)
     seconds = draw.uniform(0, 9 if cold else 3.5)
     code = child.kill_after(seconds)
     if code != -signal.SIGKILL:
         return Counter({"ended before they were killed": 1})
-    where = "inside a save (its file was left half-written)" if left_over(run) else "elsewhere"
+    where = "inside a save (its file was left half-written)" if left_over(run) and not before else "elsewhere"
     return Counter({"kills": 1, f"kills {where}": 1, "kills of a new interpreter": int(cold)})
 
 

@@ -95,6 +95,12 @@ def ranks(found: Found) -> Iterator[Line]:
                 f"right of {found['samples']} test samples after training on {', '.join(each)} processes, {what}",
                 ", ".join(str(one["right"]) for one in each.values()),
             )
+    each = found["killed"]
+    met = each["same_bits"] and each["resumed"] and each["killed"] == each["whole"]
+    yield (
+        f"a rank of 2 killed, all started again: right of {found['samples']} test samples, whole run and killed run",
+        f"{each['whole']['right']}, {each['killed']['right']}; {'the same' if met else 'NOT the same'} bits",
+    )
 
 
 def _apart(rows: list[Found]) -> str:
@@ -127,6 +133,8 @@ def torture(found: Found) -> Iterator[Line]:
         yield "damaged states that were noticed", f"{each['detected']:,} of {each['detected'] + each['undetected']:,}"
     if each := found.get("system calls failed"):
         yield "system calls of a save that failed, all borne or said", f"{each['run']} of {each['found']}"
+    if each := found.get("full disk"):
+        yield "full, read-only and small disks, all borne or said", str(len(each))
 
 
 def paper(found: Found) -> Iterator[Line]:

@@ -62,7 +62,7 @@ class Work:
 WORKS = {
     "resnet20": Work("ResNet-20", 32, 128, 10, 25, 4, ResNet20),
     "resnet50": Work(
-        "ResNet-50", 224, 16, 1000, 8, 2, lambda classes: torchvision.models.resnet50(num_classes=classes)
+        "ResNet-50", 224, 16, 1000, 10, 2, lambda classes: torchvision.models.resnet50(num_classes=classes)
     ),
 }
 
@@ -215,8 +215,7 @@ def main() -> None:
         train_alone(work, chosen.model, chosen.alone)
     print(f"kernels: {kernels.describe()}")
     found = rows(work, measured(work, chosen.model, chosen.without))
-    around = environment(choose_device()) | {"kernels": kernels.describe()}
-    result = {"rows": found, "environment": around, "load": os.getloadavg()[0]}
+    result = {"rows": found, "environment": environment(choose_device()), "load": os.getloadavg()[0]}
     store(RESULTS / f"training_step-{chosen.model}.json", result)
 
 

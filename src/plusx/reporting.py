@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from torch import nn
 
+from plusx import kernels
 from plusx.data import Dataset
 from plusx.data.batches import Batches
 from plusx.data.dataset import counted, rejected_words
@@ -48,7 +49,8 @@ def versions() -> dict[str, str]:
 def environment(device: Device) -> dict[str, str]:
     """What a run was computed with."""
     system = f"{platform.system()} {platform.release()}, {platform.machine()}"
-    return {**versions(), "system": system, "processors": str(os.cpu_count()), "device": device.describe()}
+    own = {"kernels": kernels.identity()} if device.kind == "cpu" else {}
+    return {**versions(), "system": system, "processors": str(os.cpu_count()), "device": device.describe(), **own}
 
 
 def first_screen(

@@ -95,7 +95,7 @@ def _reason_against(plan: Plan, network: Network, device: Device) -> str:
     """Say why compiling is not even tried; the same on all ranks.
 
     Compiled code has torch's operators in the place of plusx's kernels. Measured on a CPU with AVX512-BF16, a compiled
-    step takes 1.76 times as long in ResNet-20 and 1.19 times in ResNet-50 (benchmarks/training_step.py); in ten other
+    step takes 1.8 times as long in ResNet-20 and 1.2 times in ResNet-50 (benchmarks/training_step.py); in ten other
     networks, with 16 images or more, 1.04 to 1.67 times; with 4 images 0.87 times in ResNeXt-50 (seconds of one core,
     compiled and other steps in turns).
     """

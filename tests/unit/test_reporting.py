@@ -6,7 +6,7 @@ import tiny
 import torch
 from finished import dataset, evaluated, finished, network, plan_of
 
-from plusx import reporting
+from plusx import kernels, reporting
 from plusx.data import Rejected
 from plusx.device import Device
 from plusx.result import Result
@@ -151,6 +151,7 @@ def test_the_environment_names_versions_and_device():
     found = reporting.environment(Device())
     assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
     assert found["device"] == Device().describe()
+    assert found["kernels"] == kernels.identity()
     assert re.match(r"3\.\d+", found["python"])
 
 

@@ -100,7 +100,9 @@ def test_ranks_and_torture_have_lines(benchmark):
         "own statistics": {"1": {"right": 90}, "2": {"largest_relative_difference": 0.9, "right": 89}},
         "rounding": 1e-7,
     }
+    killed = {"same_bits": True, "resumed": True, "whole": {"right": 93}, "killed": {"right": 93}}
     found = {"samples": 101, "steps": 15, "counts": {"1": same, "2": same, "3": other}, "training": training}
+    found["killed"] = killed
     assert [much for _, much in lines.ranks(found)] == [
         "2 of 3",
         "5e-07, 5e-07 of the largest weight; met: at most 1e-05 (other order)",
@@ -109,7 +111,10 @@ def test_ranks_and_torture_have_lines(benchmark):
         "90, 91, 92",
         "9e-01 of the largest weight",
         "90, 89",
+        "93, 93; the same bits",
     ]
+    *_, (_, other_bits) = lines.ranks({**found, "killed": {**killed, "same_bits": False}})
+    assert other_bits == "93, 93; NOT the same bits"
     hour = {
         "minutes": 60,
         "wrong": [],
@@ -117,8 +122,9 @@ def test_ranks_and_torture_have_lines(benchmark):
         "matrix, eager": {"passed": 296, "cells": 296},
         "corruptions": {"detected": 1999, "undetected": 1},
         "system calls failed": {"run": 143, "found": 144},
+        "full disk": {"full": "stopped", "read-only": "stopped"},
     }
-    expected = ["312, 71 of them inside a save", "296 of 296", "1,999 of 2,000", "143 of 144"]
+    expected = ["312, 71 of them inside a save", "296 of 296", "1,999 of 2,000", "143 of 144", "2"]
     assert [much for _, much in lines.torture(hour)] == expected
     assert [much for _, much in lines.torture({**hour, "wrong": ["one"]})] == ["FAILED: 1 findings"]
     assert list(lines.torture({"minutes": 4, "wrong": []})) == []
