@@ -19,7 +19,7 @@ from plusx.evaluation.inference import predict
 from plusx.events import Event, Noted, Section
 from plusx.preparation import refuse_rejected
 from plusx.reporting import score_rows
-from plusx.run_folder import RunFolder
+from plusx.run_folder import EVALUATIONS, RunFolder
 from plusx.scored_samples import foreign_samples, own_samples, run_of
 from plusx.storage import writing
 from plusx.weights.choose import choose
@@ -152,7 +152,7 @@ def evaluate(
         "include_training": include_training,
     }
     place = output or (
-        _place(folder.path / "evaluations", f"{dataset.name}-{dataset.test_name}", asked) if folder else None
+        _place(folder.path / EVALUATIONS, f"{dataset.name}-{dataset.test_name}", asked) if folder else None
     )
     if place:
         with writing(place):

@@ -130,7 +130,7 @@ def resume(path: Path, *, anyway: bool = False) -> Generator[Event, None, Result
         DataError: The data are no longer those that the run began with.
         UsageError: Another process is at work on the run.
     """
-    with ranks.joined(), memory.bounded("end other programs, or resume it with fewer processes"):
+    with ranks.joined(), memory.bounded("end other programs, or resume it where there is more"):
         folder = RunFolder.open(path) if ranks.is_first() else WatchedFolder(path)
         with folder.held():
             return (yield from _resumed(folder, anyway=anyway))
@@ -252,6 +252,8 @@ def _build(
     training, test = batches("train", training=True), batches("test")
     validation = batches("validation") if data.split("validation") else None
     teacher = Teacher.load(plan.run.teacher, plan.task, plan.input, device) if plan.run.teacher else None
+    if teacher:
+        job.expect_same_teacher(teacher)
     if ranks.rank():  # what is drawn in training for a rank's own samples is drawn apart
         torch.manual_seed(random_streams.of_rank(plan.run.seed, ranks.rank()))
     return Sitting(plan, data, device, network, teacher, training, validation, test, notes, start, began)

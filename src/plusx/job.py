@@ -14,6 +14,7 @@ from plusx.data import Dataset
 from plusx.errors import DataError
 from plusx.request import Request
 from plusx.run_folder import HIDDEN, RunFolder
+from plusx.training.distillation import Teacher
 
 FILE = "state/job.json"
 
@@ -65,6 +66,18 @@ def expect_same_data(data: Dataset) -> None:
         raise DataError(
             f"rank {other[0]} reads other data from {data.origin!r} than rank 0; every machine needs the same files"
         )
+
+
+def expect_same_teacher(teacher: Teacher) -> None:
+    """Check that all ranks have the same teacher.
+
+    Raises:
+        DataError: A rank's file differs from the first one's.
+    """
+    sums = ranks.gathered(teacher.sha256)
+    other = [number for number, one in enumerate(sums) if one != sums[0]]
+    if other:
+        raise DataError(f"rank {other[0]} has another teacher than rank 0; every machine needs the same file")
 
 
 def _told(asked: Request, name: str) -> str:

@@ -1,9 +1,10 @@
-"""What this process was given: its place among torchrun's ranks, and its cores.
+"""What this process was given: its place among torchrun's ranks, and its cores; and how to start others like it.
 
 Loads no torch, because the command line asks before anything heavy is needed.
 """
 
 import os
+import shlex
 import socket
 import time
 from dataclasses import dataclass
@@ -93,6 +94,15 @@ def threads() -> int:
     if here is None or os.environ.get("OMP_NUM_THREADS", "1") != "1":
         return 0
     return max(1, cores() // here.local_ranks)
+
+
+def resuming(path: Path) -> str:
+    """Return the command that resumes a run with as many processes as there are now."""
+    here = place()
+    if here is None or here.ranks == 1:
+        return f"plusx resume {shlex.quote(str(path))}"
+    where = f"--nproc-per-node {here.ranks}" if here.ranks == here.local_ranks else "..."  # on several machines
+    return f"torchrun {where} -m plusx resume {shlex.quote(str(path))}"
 
 
 def starter() -> str:

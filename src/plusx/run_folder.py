@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from plusx.errors import CheckpointError, StorageError, UsageError
+from plusx.launch import resuming
 from plusx.storage import OTHER_OUT, PART, remove_leftovers, sync_folder, write_text, writing
 
 if sys.platform != "win32":
@@ -35,6 +36,7 @@ if sys.platform != "win32":
 
 FOLDERS = ("plots", "samples", "weights", "state")
 HIDDEN = ".run."
+EVALUATIONS, DAMAGED = "evaluations", "damaged.safetensors"
 
 
 class RunFolder:
@@ -112,7 +114,7 @@ class RunFolder:
             with writing(self.states):
                 lock = (self.states / "lock").open("a")
             with lock:
-                if not _locked(lock.fileno()):
+                if _locked(lock.fileno()) is False:
                     raise UsageError(
                         f"another process is at work on the run {str(self.path)!r}; wait for it, or stop it first"
                     )
@@ -122,8 +124,7 @@ class RunFolder:
         except StorageError as error:
             if self._wanted or error.instead != OTHER_OUT:
                 raise
-            resume = f"move the run elsewhere, and go on with: plusx resume {typed(self.path)}"
-            raise StorageError(error.found, error.remedy, resume) from error
+            raise StorageError(error.found, error.remedy, "move the run elsewhere; then resume it") from error
         finally:
             if self._wanted:
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -159,9 +160,11 @@ class RunFolder:
         return folder
 
     def size(self) -> int:
-        """Return how many bytes the run's files have."""
+        """Return how many bytes the run's own files have: later evaluations and damaged states are none of them."""
         with writing(self.path):
-            return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+            files = [path for path in self.path.rglob("*") if path.is_file()]
+            others = (self.path / EVALUATIONS, self.states / DAMAGED)
+            return sum(path.stat().st_size for path in files if not any(path.is_relative_to(one) for one in others))
 
     def log(self, text: str) -> None:
         """Add lines to log.txt, each with the time; what cannot be written now is written before the next line."""
@@ -231,7 +234,7 @@ class WatchedFolder(RunFolder):
 def _taken(path: Path) -> UsageError:
     return UsageError(
         f"the run {str(path)!r} exists and is not overwritten; choose another --name, "
-        f"or go on with it: plusx resume {typed(path)}"
+        f"or go on with it: {resuming(path)}"
     )
 
 
@@ -246,25 +249,29 @@ def _renamed(path: Path, to: Path) -> bool:
     return True
 
 
-def _locked(descriptor: int) -> bool:
-    """Lock an open file for this process; True, too, where the system or the disk knows no locks."""
+def _locked(descriptor: int) -> bool | None:
+    """Lock an open file for this process; False if another has it, None where the system or the disk knows no locks."""
     if sys.platform == "win32":
-        return True
+        return None
     try:
         # A lock of the process, not of the open file: worker processes, which may outlive it, must not hold it.
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in {errno.EACCES, errno.EAGAIN}
+        return False if error.errno in {errno.EACCES, errno.EAGAIN} else None
     return True
 
 
 def _remove_abandoned(out: Path) -> None:
-    """Remove what processes that were killed before their run began have left; those at work hold their locks."""
+    """Remove what processes that were killed before their run began have left; those at work hold their locks.
+
+    Where there are no locks nobody knows who is at work, and all is left.
+    """
     for path in out.glob(f"{HIDDEN}*{PART}"):
         # Locks are a process's: they say nothing of another run of this one.
         if not path.name.startswith(f"{HIDDEN}{os.getpid()}-") and (path / "state" / "lock").is_file():
-            with suppress(UsageError, StorageError), RunFolder(path).held():
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError), (path / "state" / "lock").open("a") as lock:
+                if _locked(lock.fileno()):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:

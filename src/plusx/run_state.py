@@ -21,8 +21,9 @@ from plusx.data import Dataset
 from plusx.data.split import read_splits, split_rows
 from plusx.device import Device
 from plusx.errors import CheckpointError, DataError, PlusxError, StorageError
+from plusx.launch import resuming
 from plusx.plan import Plan
-from plusx.run_folder import RunFolder, typed
+from plusx.run_folder import DAMAGED, RunFolder, typed
 from plusx.start import Start
 from plusx.storage import writing
 from plusx.tensor_file import read_tensors, write_tensors
@@ -34,6 +35,7 @@ TEACHER = "teacher.json"
 KEPT = 2
 SLOTS = {"sgd": 1}  # tensors a weight that an optimizer keeps; the others keep two
 SMALL, REPORT = 2**16, 8 * 2**20  # bytes of a header, and of a report with its pictures
+SPLIT_ROW = 160  # bytes of a sample's row in splits.csv: a sum, and a path
 BEARABLE = 3  # saves in a row that may fail within an epoch; the next stops the run
 
 
@@ -97,7 +99,7 @@ class State:
         if changed and not anyway:
             raise CheckpointError(
                 f"the run {str(folder.path)!r} would not end with the bits of the unbroken run here: {changed}; resume "
-                f"it as it was, or accept other bits: plusx resume {typed(folder.path)} --anyway"
+                f"it as it was, or accept other bits: {resuming(folder.path)} --anyway"
             )
         return f"resumed with --anyway: the bits may differ from the unbroken run's ({changed})" if changed else ""
 
@@ -218,7 +220,7 @@ def read_state(folder: RunFolder) -> State:
         )
     for path, _ in damaged:
         with writing(path):
-            path.replace(path.with_name("damaged.safetensors"))
+            path.replace(path.with_name(DAMAGED))
     warnings = tuple(f"{error}; going on from the state before it" for _, error in damaged)
     try:
         plan, depended = Plan.from_dict(header["plan"]), [dict(one) for one in header["arithmetic"]]
@@ -229,12 +231,12 @@ def read_state(folder: RunFolder) -> State:
     return State(plan, header["progress"], tensors, notes, header["elapsed"], start, warnings, depended)
 
 
-def space_needed(plan: Plan, network: nn.Module, test_samples: int) -> int:
+def space_needed(plan: Plan, network: nn.Module, samples: int, test_samples: int) -> int:
     """Return about how many bytes a run will have on the disk at most, the file being written included."""
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     recipe = plan.recipe
     copies = 1 + SLOTS.get(recipe.optimizer, 2) + (recipe.average_decay > 0) + (recipe.lookahead_steps > 0)
     if recipe.not_finite == "rollback":  # the beginning of the epoch is in the state, too
         copies *= 2
-    predictions = test_samples * (100 + 12 * len(plan.task.classes))
-    return (KEPT + 1) * (copies * weights + SMALL) + 3 * (weights + SMALL) + REPORT + predictions
+    tables = samples * SPLIT_ROW + test_samples * (100 + 12 * len(plan.task.classes))
+    return (KEPT + 1) * (copies * weights + SMALL) + 3 * (weights + SMALL) + REPORT + tables

@@ -20,7 +20,7 @@ from plusx.events import Advanced, EpochEnded, Event, Noted
 from plusx.interruption import listening
 from plusx.network.backbone import Network
 from plusx.plan import Plan
-from plusx.run_folder import RunFolder, typed
+from plusx.run_folder import RunFolder
 from plusx.run_report import logged
 from plusx.run_state import Saves, save_state, space_needed
 from plusx.start import Start
@@ -69,9 +69,13 @@ class News:
         self._training, self._progress = sitting.training, progress
         self._incidents, self._replaced, self._advised = len(progress.incidents), 0, False
 
-    def since_last(self) -> list[Noted]:
-        """Return what is new: what went wrong and was mended, workers that died, and long waiting for data."""
-        progress, replaced = self._progress, self._training.replaced
+    def since_last(self, replaced: int) -> list[Noted]:
+        """Return what is new: what went wrong and was mended, workers that died, and long waiting for data.
+
+        Args:
+            replaced: How many workers have died in this sitting so far.
+        """
+        progress = self._progress
         found = [Noted(incident, "warning") for incident in progress.incidents[self._incidents :]]
         self._incidents = len(progress.incidents)
         if replaced > self._replaced:
@@ -102,7 +106,8 @@ def load(sitting: Sitting, out: Path, held: int = 0) -> Generator[Event, None, N
 
     def expect_room() -> None:
         if ranks.is_first():
-            expect_space(out, space_needed(sitting.plan, sitting.network, len(sitting.test.samples)), "the run", held)
+            sizes = len(sitting.data.samples), len(sitting.test.samples)
+            expect_space(out, space_needed(sitting.plan, sitting.network, *sizes), "the run", held)
 
     expect_room()
     yield from sitting.training.load()
@@ -124,15 +129,18 @@ def train_on(sitting: Sitting, progress: Progress, folder: RunFolder) -> Generat
     with closing(steps), listening() as stop:  # closed even while an error's traceback holds it: its workers end
         for _ in steps:
             # All ranks stop, and save, after the same step, though a signal and the clock reach each on its own.
-            number, due = ranks.largest(stop.signal or 0, saves.due)
+            # What is said of waiting and of workers is what the worst of them met.
+            told = stop.signal or 0, saves.due, progress.waiting, sitting.training.replaced
+            number, due, waiting, replaced = ranks.largest(*told)
             if progress.epoch_ended:
+                progress.waiting = waiting
                 *before, row = progress.history
                 row["seconds"] = progress.seconds - sum(one["seconds"] for one in before)
                 row["waiting"] = progress.waiting - sum(one["waiting"] for one in before)
                 yield from _score_epoch(sitting, progress, folder)
             elif not number:
                 yield _step_done(sitting, progress)
-            for note in news.since_last():
+            for note in news.since_last(int(replaced)):
                 yield logged(folder, note)
             if number or progress.epoch_ended:
                 saves.save(lambda: save(sitting, progress, folder))
@@ -232,6 +240,6 @@ def _provenance(sitting: Sitting, progress: Progress) -> dict[str, Any]:
 def _stopped(number: int, folder: RunFolder, progress: Progress) -> Stopped:
     sentence = (
         f"stopped by {Stopped.names.get(number, f'signal {number}')} after epoch {progress.epoch}, step "
-        f"{progress.step_in_epoch}; everything is saved, go on with: plusx resume {typed(folder.path)}"
+        f"{progress.step_in_epoch}; everything is saved, go on with: {launch.resuming(folder.path)}"
     )
     return Stopped(number, sentence)

@@ -67,7 +67,9 @@ def test_a_signal_to_one_rank_stops_all_and_they_resume_to_the_same_bits(whole, 
     run = tmp_path / "stopped"
     codes = on_ranks(2, ranked_work.command, words, signal.SIGTERM, str(run), log=tmp_path)
     assert codes == [143, 143]
-    assert (tmp_path / "0.err").read_text(encoding="utf-8").count("stopped by SIGTERM") == 1
+    said = (tmp_path / "0.err").read_text(encoding="utf-8")
+    assert said.count("stopped by SIGTERM") == 1
+    assert f"go on with: torchrun --nproc-per-node 2 -m plusx resume {run}" in said
     assert "stopped" not in (tmp_path / "1.err").read_text(encoding="utf-8")
     log = (run / "log.txt").read_text(encoding="utf-8")
     assert "stopped by SIGTERM" in log

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -91,6 +92,14 @@ def test_a_rank_that_does_not_write_leaves_the_folder_alone(tmp_path):
         watched.publish()
         job.finish(watched)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ranks_that_have_another_teacher_are_refused(monkeypatch):
+    teacher = SimpleNamespace(sha256="a")
+    job.expect_same_teacher(teacher)
+    monkeypatch.setattr(ranks, "gathered", lambda value: [value, value, "b"])
+    with pytest.raises(DataError, match="rank 2 has another teacher than rank 0; every machine needs the same file"):
+        job.expect_same_teacher(teacher)
 
 
 def test_ranks_that_read_other_data_are_refused(monkeypatch):

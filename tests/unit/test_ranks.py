@@ -1,4 +1,5 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import ranked_work
@@ -149,6 +150,17 @@ def test_one_process_says_an_error(started):
     started.setenv("RANK", "0")
     launch.wait_for_first(ValueError("met by the first"))
     assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "where"),
+    [({"RANK": "0", "WORLD_SIZE": "1"}, ""), ({}, "torchrun --nproc-per-node 2 -m "),
+     ({"WORLD_SIZE": "4"}, "torchrun ... -m ")],
+)  # fmt: skip
+def test_a_run_is_resumed_with_as_many_processes(started, told, where):
+    for name, value in told.items():
+        started.setenv(name, value)
+    assert launch.resuming(Path("my runs/a")) == f"{where}plusx resume 'my runs/a'"
 
 
 def test_the_same_process_started_these():

@@ -214,16 +214,16 @@ def test_the_room_that_a_run_needs_is_about_what_it_takes(folder, progress):
         save(folder, progress, step)
     one = states(folder)[0].stat().st_size
     recipe = {"optimizer": "sgd"}
-    needed = space_needed(plan_of(**recipe), progress.network, 100)
+    needed = space_needed(plan_of(**recipe), progress.network, 1000, 100)
     assert 3 * one < needed < 3 * one + 30e6
-    averaged = space_needed(plan_of(**recipe, average_decay=0.9), progress.network, 100)
-    adam = space_needed(plan_of(optimizer="adam"), progress.network, 100)
+    averaged = space_needed(plan_of(**recipe, average_decay=0.9), progress.network, 1000, 100)
+    adam = space_needed(plan_of(optimizer="adam"), progress.network, 1000, 100)
     assert averaged == adam > needed
 
 
 def test_a_state_with_slow_weights_and_the_epochs_beginning_needs_more_space(progress):
     def needed(**recipe):
-        return space_needed(plan_of(**recipe), progress.network, 100)
+        return space_needed(plan_of(**recipe), progress.network, 1000, 100)
 
     assert needed(lookahead_steps=5) == needed(average_decay=0.9)
     weights = sum(one.numel() * one.element_size() for one in progress.network.state_dict().values())

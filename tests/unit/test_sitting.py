@@ -11,10 +11,13 @@ from plusx.run_folder import RunFolder
 from plusx.sitting import News, train_on
 
 
-def news_of(progress, *, in_memory=False):
+def training_of():
     input_ = SimpleNamespace(shape=(3, 64, 64))
-    training = SimpleNamespace(replaced=0, in_memory=in_memory, workers=1, cached=False, input=input_)
-    return News(SimpleNamespace(training=training), progress), training
+    return SimpleNamespace(replaced=0, in_memory=False, workers=1, cached=False, input=input_)
+
+
+def news_of(progress):
+    return News(SimpleNamespace(training=training_of()), progress)
 
 
 def test_what_a_cache_takes_of_the_disk_is_not_the_run_s(monkeypatch, tmp_path):
@@ -30,8 +33,9 @@ def test_what_a_cache_takes_of_the_disk_is_not_the_run_s(monkeypatch, tmp_path):
         yield Noted("cached")
 
     monkeypatch.setattr(sitting, "expect_space", expect_space)
-    monkeypatch.setattr(sitting, "space_needed", lambda plan, network, samples: needed)
-    one = SimpleNamespace(plan=None, network=None, test=SimpleNamespace(samples=()))
+    monkeypatch.setattr(sitting, "space_needed", lambda plan, network, samples, test_samples: needed)
+    empty = SimpleNamespace(samples=())
+    one = SimpleNamespace(plan=None, network=None, data=empty, test=empty)
     one.training = SimpleNamespace(load=take_up)
     with pytest.raises(StorageError, match="no room"):
         list(sitting.load(one, tmp_path))
@@ -43,33 +47,52 @@ def test_what_a_cache_takes_of_the_disk_is_not_the_run_s(monkeypatch, tmp_path):
 def test_incidents_before_a_resume_are_not_told_again():
     progress = finished()
     progress.incidents = ["step 3: old"]
-    news, _ = news_of(progress)
+    news = news_of(progress)
     progress.incidents.append("step 9: new")
-    assert news.since_last() == [Noted("step 9: new", "warning")]
-    assert news.since_last() == []
+    assert news.since_last(0) == [Noted("step 9: new", "warning")]
+    assert news.since_last(0) == []
 
 
 def test_workers_that_died_are_counted_once():
-    news, training = news_of(finished())
-    training.replaced = 2
-    assert news.since_last() == [Noted("2 workers died and were replaced", "warning")]
-    training.replaced = 3
-    assert news.since_last() == [Noted("1 worker died and was replaced", "warning")]
-    assert news.since_last() == []
+    news = news_of(finished())
+    assert news.since_last(2) == [Noted("2 workers died and were replaced", "warning")]
+    assert news.since_last(3) == [Noted("1 worker died and was replaced", "warning")]
+    assert news.since_last(3) == []
 
 
 def test_waiting_is_worth_advice_once_and_in_long_epochs_only():
     progress = finished()
-    news, _ = news_of(progress)
+    news = news_of(progress)
     row = progress.history[-1]
     progress.epoch_ended = True
     row |= {"seconds": 4.0, "waiting": 1.0}
-    assert news.since_last() == []
+    assert news.since_last(0) == []
     row |= {"seconds": 40.0, "waiting": 10.0}
-    (note,) = news.since_last()
+    (note,) = news.since_last(0)
     assert note.text.startswith("25% of the epoch was spent waiting for data; what would help: --workers")
     assert note.level == "info"
-    assert news.since_last() == []
+    assert news.since_last(0) == []
+
+
+def test_waiting_is_that_of_the_rank_that_waited_longest(tmp_path, monkeypatch):
+    progress = finished()
+    progress.epoch_ended, progress.waiting = True, 3.0
+    *before, row = progress.history
+    for one in before:
+        one |= {"seconds": 1.0, "waiting": 0.5}
+
+    def largest(*numbers):  # what another rank has met is 2 more
+        return [number + 2 * (number == 3.0) for number in numbers]
+
+    monkeypatch.setattr(sitting.ranks, "largest", largest)
+    monkeypatch.setattr(sitting, "_score_epoch", lambda *_: iter(()))
+    monkeypatch.setattr(sitting, "train", lambda *_: (one for one in [progress]))
+    for name in ("save", "keep", "keep_again"):
+        monkeypatch.setattr(sitting, name, lambda *_: None)
+    one = SimpleNamespace(plan=plan_of(), network=None, training=training_of(), device=None, teacher=None)
+    list(train_on(one, progress, RunFolder.create(tmp_path, "bars")))
+    assert progress.waiting == 5.0
+    assert row["waiting"] == 5.0 - 0.5 * len(before)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -89,8 +112,7 @@ def test_a_signal_while_the_last_epoch_is_scored_stops_the_run(sent, tmp_path, m
     monkeypatch.setattr(sitting, "save", lambda *_: saved.append(progress.step))
     monkeypatch.setattr(sitting, "keep", lambda *_: saved.append("best"))
     monkeypatch.setattr(sitting, "keep_again", lambda *_: None)
-    _, training = news_of(progress)
-    one = SimpleNamespace(plan=plan_of(), network=None, training=training, device=None, teacher=None)
+    one = SimpleNamespace(plan=plan_of(), network=None, training=training_of(), device=None, teacher=None)
     folder = RunFolder.create(tmp_path, "bars")
     with pytest.raises(Stopped):
         list(train_on(one, progress, folder))

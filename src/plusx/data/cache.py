@@ -13,6 +13,7 @@ import hashlib
 import json
 import mmap
 import os
+import secrets
 import shutil
 import struct
 import zlib
@@ -30,7 +31,7 @@ from plusx.data.in_order import in_order
 from plusx.data.reading import readable
 from plusx.errors import StorageError
 from plusx.events import Advanced, Event
-from plusx.storage import sync_folder, writing
+from plusx.storage import PART, sync_folder, writing
 
 MAGIC = b"plusx images, 1\n"
 FOOTER = struct.Struct(f"<{len(MAGIC)}sQQ32s")  # magic, where the index begins, its length, its sha256
@@ -76,7 +77,9 @@ class Cache:
         path = self.folder / f"{hashlib.sha256(told.encode()).hexdigest()[:24]}.images"
         with writing(path, OTHER_CACHE):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _alone(path):
+            with _alone(path) as alone:
+                if alone:
+                    self._remove_leftovers(path)
                 if index_of(path, len(contents)) is None:
                     first = dict(zip(reversed(sums), reversed(samples), strict=True))
                     yield from self._write(path, [first[content] for content in contents], threads)
@@ -112,10 +115,8 @@ class Cache:
         return self._mapped
 
     def _write(self, path: Path, samples: Sequence[Sample], threads: int) -> Generator[Event, None, None]:
-        for left in self.folder.glob(f".{path.stem}.*.part"):
-            left.unlink(missing_ok=True)
         self._check_room(samples)
-        beside = self.folder / f".{path.stem}.{os.getpid()}.part"
+        beside = self.folder / f".{path.stem}.{secrets.token_hex(8)}{PART}"
         pause = max(1, len(samples) // 100)
         entries = np.zeros(len(samples), ENTRY)
         try:
@@ -132,6 +133,10 @@ class Cache:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+    def _remove_leftovers(self, path: Path) -> None:
+        for left in self.folder.glob(f".{path.stem}.*{PART}"):
+            left.unlink(missing_ok=True)
 
     def _check_room(self, samples: Sequence[Sample]) -> None:
         places = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), TRIED)).round().astype(int))
@@ -178,14 +183,21 @@ def _sum_of(source: Source) -> str:
 
 
 @contextmanager
-def _alone(path: Path) -> Generator[None]:
-    """Let one process at a time make a file; the others wait and find it. A process that dies lets go."""
+def _alone(path: Path) -> Generator[bool]:
+    """Let one process at a time make a file; the others wait and find it. A process that dies lets go.
+
+    Yields:
+        Whether this is the one. Without locks nobody knows: each writes a file of its own and renames it, the same
+        bytes.
+    """
     try:
         import fcntl
-    except ImportError:  # each writes a file of its own and renames it: the same bytes
-        yield
+    except ImportError:
+        yield False
         return
     with path.with_suffix(".lock").open("ab") as lock:
-        with suppress(OSError):  # a file system without locks: each writes a file of its own, as above
+        alone = False
+        with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            alone = True
+        yield alone

@@ -172,9 +172,21 @@ def test_of_several_processes_one_makes_the_file(tmp_path):
 
 
 def test_without_file_locks_it_is_made_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    made, _ = filled(tmp_path, samples_of(tmp_path))
+    samples = samples_of(tmp_path)
+    made, _ = filled(tmp_path, samples)
+    assert made.path is not None
+    made.path.unlink()
+    another = made.path.with_name(f".{made.path.stem}.another.part")
+    another.touch()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "fcntl", None)
+        made, _ = filled(tmp_path, samples)
     assert made.read(0).shape == (1, 1, 3)
+    assert another.exists()  # another process may be writing it
+    assert made.path is not None
+    made.path.unlink()
+    filled(tmp_path, samples)
+    assert not another.exists()
 
 
 def test_arrays_have_sums_too():
