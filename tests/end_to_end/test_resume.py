@@ -64,7 +64,7 @@ def stop_at(process: "subprocess.Popen[bytes]", run: Path, number: int, seconds:
     process.wait(60)
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=[pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("unbroken")
     assert main(command(out, "--precision", request.param)[3:]) == 0
