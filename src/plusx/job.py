@@ -1,7 +1,7 @@
 """The run that a torchrun job works on: when torchrun starts its ranks again, they go on with the run they had begun.
 
 torchrun itself stays when a rank is killed; by which torchrun started it a run is known to be this job's. Also what
-else the ranks make sure of before they train: that they have the same data.
+else the ranks make sure of before they train: that they have the same data, and the same teacher.
 """
 
 import hashlib

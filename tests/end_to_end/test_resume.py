@@ -222,6 +222,19 @@ def test_resuming_a_finished_run_scores_it_again(unbroken: tuple[str, Path]) -> 
     assert (whole / "predictions.csv").read_bytes() == before
 
 
+def test_a_lack_of_memory_is_no_reason_to_resume_with_other_ranks(
+    unbroken: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(experiment, "_resumed", lacking)
+    assert main(["resume", str(unbroken[1])]) == 1
+    said = capsys.readouterr().err
+    assert "end other programs, or resume it where there is more" in said
+    assert "fewer" not in said
+
+
 def test_changed_data_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(tmp_path)[3:]) == 0
     run = tmp_path / "digits-1"

@@ -221,6 +221,14 @@ def test_the_room_that_a_run_needs_is_about_what_it_takes(folder, progress):
     assert averaged == adam > needed
 
 
+def test_the_room_that_a_run_needs_grows_with_the_rows_of_its_splits(tmp_path, progress):
+    samples = tuple(sample(f"train/n01440764/{number:08}.jpg", 0) for number in range(1000))
+    write_splits(tmp_path / "splits.csv", Dataset("bars", "here", ("a",), samples))
+    size = (tmp_path / "splits.csv").stat().st_size
+    more = space_needed(plan_of(), progress.network, 1000, 100) - space_needed(plan_of(), progress.network, 0, 100)
+    assert size < more < 2 * size
+
+
 def test_a_state_with_slow_weights_and_the_epochs_beginning_needs_more_space(progress):
     def needed(**recipe):
         return space_needed(plan_of(**recipe), progress.network, 1000, 100)

@@ -74,15 +74,15 @@ def test_waiting_is_worth_advice_once_and_in_long_epochs_only():
     assert news.since_last(0) == []
 
 
-def test_waiting_is_that_of_the_rank_that_waited_longest(tmp_path, monkeypatch):
+def test_waiting_and_workers_are_those_of_the_rank_that_met_most(tmp_path, monkeypatch):
     progress = finished()
     progress.epoch_ended, progress.waiting = True, 3.0
     *before, row = progress.history
     for one in before:
         one |= {"seconds": 1.0, "waiting": 0.5}
 
-    def largest(*numbers):  # what another rank has met is 2 more
-        return [number + 2 * (number == 3.0) for number in numbers]
+    def largest(*numbers):  # another rank has waited 2 s longer, and lost a worker
+        return [numbers[0], *(number + more for number, more in zip(numbers[1:], (0, 2, 1), strict=False))]
 
     monkeypatch.setattr(sitting.ranks, "largest", largest)
     monkeypatch.setattr(sitting, "_score_epoch", lambda *_: iter(()))
@@ -90,7 +90,8 @@ def test_waiting_is_that_of_the_rank_that_waited_longest(tmp_path, monkeypatch):
     for name in ("save", "keep", "keep_again"):
         monkeypatch.setattr(sitting, name, lambda *_: None)
     one = SimpleNamespace(plan=plan_of(), network=None, training=training_of(), device=None, teacher=None)
-    list(train_on(one, progress, RunFolder.create(tmp_path, "bars")))
+    told = list(train_on(one, progress, RunFolder.create(tmp_path, "bars")))
+    assert told[0] == Noted("1 worker died and was replaced", "warning")
     assert progress.waiting == 5.0
     assert row["waiting"] == 5.0 - 0.5 * len(before)
 

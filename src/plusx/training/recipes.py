@@ -29,8 +29,8 @@ RSB_TASK = {"loss": "binary_cross_entropy", "binary_threshold": 0.2}
 
 RECIPES: dict[str, Recipe] = {
     # ResNet-20, two cores of an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, mean and range: digits (48 epochs),
-    # seeds 0 to 11, 99.03 % (98.06 to 99.72) in 9-10 s; seeds 0, 1, 2: CIFAR-10 (10 epochs) 87.64 % (87.47 to 87.86)
-    # in 275-416 s, MNIST (10 epochs) 99.65 % (99.63 to 99.67) in 313-333 s. Made by benchmarks/accuracy.py, which
+    # seeds 0 to 11, 99.03 % (98.06 to 99.72) in 9-10 s; seeds 0, 1, 2: CIFAR-10 (10 epochs) 87.69 % (87.16 to 87.99)
+    # in 176-181 s, MNIST (10 epochs) 99.68 % (99.66 to 99.69) in 171-179 s. Made by benchmarks/accuracy.py, which
     # keeps every figure.
     "small": Recipe(
         name="small",
@@ -55,7 +55,7 @@ RECIPES: dict[str, Recipe] = {
     # Few photos and trained weights: a new head first, then all of it, slowly, the stem slowest. Averaged weights and a
     # smooth schedule make the choice of an epoch, by the few photos that validate, matter little. Measured by
     # benchmarks/finetune.py: ResNet-18 from product-quantized ImageNet weights on 219 photos of ants and bees: 94.77 %
-    # of 153 with each of seeds 0, 1, 2, in 45-47 s of training on two cores of an AMD EPYC with AVX512-BF16, bfloat16,
+    # of 153 with each of seeds 0, 1, 2, in 44-45 s of training on two cores of an AMD EPYC with AVX512-BF16, bfloat16,
     # torch 2.15.0.
     "finetune": Recipe(
         name="finetune",
@@ -171,7 +171,7 @@ RECIPES: dict[str, Recipe] = {
     # an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, seeds 0, 1, 2, mean and range; all training images, the last
     # weights; seconds from the command to the last weights, kernels compiled anew: CIFAR-10, 8 epochs 93.34 % (93.33 to
     # 93.35) in 268-288 s, 21 epochs 94.62 % (94.55 to 94.68) in 694-715 s; MNIST with resnet8-half, 4 epochs 99.68 %
-    # (99.65 to 99.71) in 57-59 s. Made by benchmarks/time_to_accuracy.py, which keeps every figure.
+    # (99.65 to 99.71) in 59-64 s. Made by benchmarks/time_to_accuracy.py, which keeps every figure.
     "fast": Recipe(
         name="fast",
         model="resnet8",

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import shutil
@@ -171,7 +172,19 @@ def test_of_several_processes_one_makes_the_file(tmp_path):
     assert sorted(process.exitcode for process in processes) == [10, 10, 11]
 
 
-def test_without_file_locks_it_is_made_all_the_same(tmp_path, monkeypatch):
+def no_module(patch):
+    patch.setitem(sys.modules, "fcntl", None)
+
+
+def no_locks(patch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    patch.setattr("fcntl.flock", refuse)
+
+
+@pytest.mark.parametrize("lacking", [no_module, no_locks])
+def test_without_file_locks_it_is_made_all_the_same(tmp_path, monkeypatch, lacking):
     samples = samples_of(tmp_path)
     made, _ = filled(tmp_path, samples)
     assert made.path is not None
@@ -179,7 +192,7 @@ def test_without_file_locks_it_is_made_all_the_same(tmp_path, monkeypatch):
     another = made.path.with_name(f".{made.path.stem}.another.part")
     another.touch()
     with monkeypatch.context() as without:
-        without.setitem(sys.modules, "fcntl", None)
+        lacking(without)
         made, _ = filled(tmp_path, samples)
     assert made.read(0).shape == (1, 1, 3)
     assert another.exists()  # another process may be writing it
@@ -187,6 +200,20 @@ def test_without_file_locks_it_is_made_all_the_same(tmp_path, monkeypatch):
     made.path.unlink()
     filled(tmp_path, samples)
     assert not another.exists()
+
+
+def test_files_half_written_by_one_process_number_on_two_machines_differ(tmp_path, monkeypatch):
+    opened = []
+
+    def seal(file, entries):
+        opened.append(file.name)
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(cache, "_seal", seal)
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            filled(tmp_path, samples_of(tmp_path))
+    assert len(set(opened)) == 2
 
 
 def test_arrays_have_sums_too():
