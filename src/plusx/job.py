@@ -60,11 +60,10 @@ def expect_same_data(data: Dataset) -> None:
         DataError: A rank's data differ from the first one's.
     """
     rows = repr([(sample.name, sample.sha256, sample.split, sample.target) for sample in data.samples])
-    sums = ranks.gathered(hashlib.sha256(rows.encode("utf-8", "backslashreplace")).hexdigest())
-    other = [number for number, one in enumerate(sums) if one != sums[0]]
+    other = _other_rank(hashlib.sha256(rows.encode("utf-8", "backslashreplace")).hexdigest())
     if other:
         raise DataError(
-            f"rank {other[0]} reads other data from {data.origin!r} than rank 0; every machine needs the same files"
+            f"rank {other} reads other data from {data.origin!r} than rank 0; every machine needs the same files"
         )
 
 
@@ -74,10 +73,15 @@ def expect_same_teacher(teacher: Teacher) -> None:
     Raises:
         DataError: A rank's file differs from the first one's.
     """
-    sums = ranks.gathered(teacher.sha256)
-    other = [number for number, one in enumerate(sums) if one != sums[0]]
+    other = _other_rank(teacher.sha256)
     if other:
-        raise DataError(f"rank {other[0]} has another teacher than rank 0; every machine needs the same file")
+        raise DataError(f"rank {other} has another teacher than rank 0; every machine needs the same file")
+
+
+def _other_rank(given: str) -> int:
+    """Return the first rank that gives something else than rank 0; 0 where all give the same."""
+    first, *others = ranks.gathered(given)
+    return next((rank for rank, one in enumerate(others, 1) if one != first), 0)
 
 
 def _told(asked: Request, name: str) -> str:

@@ -98,11 +98,11 @@ def threads() -> int:
 
 def resuming(path: Path) -> str:
     """Return the command that resumes a run with as many processes as there are now."""
-    here = place()
+    here, command = place(), f"plusx resume {shlex.quote(str(path))}"
     if here is None or here.ranks == 1:
-        return f"plusx resume {shlex.quote(str(path))}"
+        return command
     where = f"--nproc-per-node {here.ranks}" if here.ranks == here.local_ranks else "..."  # on several machines
-    return f"torchrun {where} -m plusx resume {shlex.quote(str(path))}"
+    return f"torchrun {where} -m {command}"
 
 
 def starter() -> str:

@@ -64,8 +64,9 @@ def meet(place: Place, *, gpus: bool) -> Meeting:
     host, port = place.address
     serves = place.rank == 0 and not place.served
     try:
-        store = TCPStore(host, port, None, serves, ARRIVAL, wait_for_workers=False, multi_tenant=True)
-        store = PrefixStore(f"plusx/{_agreed(place, PrefixStore('plusx', store))}", store)
+        shared = TCPStore(host, port, None, serves, ARRIVAL, wait_for_workers=False, multi_tenant=True)
+        ours = PrefixStore("plusx", shared)
+        store = PrefixStore(_agreed(place, ours), ours)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
             store=store, rank=place.rank, world_size=place.ranks, timeout=PATIENCE,

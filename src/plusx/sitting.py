@@ -103,11 +103,11 @@ def load(sitting: Sitting, out: Path, held: int = 0) -> Generator[Event, None, N
     Raises:
         StorageError, DataError: There is no room, or an image cannot be read.
     """
+    needed = space_needed(sitting.plan, sitting.network, len(sitting.data.samples), len(sitting.test.samples))
 
     def expect_room() -> None:
         if ranks.is_first():
-            sizes = len(sitting.data.samples), len(sitting.test.samples)
-            expect_space(out, space_needed(sitting.plan, sitting.network, *sizes), "the run", held)
+            expect_space(out, needed, "the run", held)
 
     expect_room()
     yield from sitting.training.load()
