@@ -64,7 +64,7 @@ LONG = (
     Benchmark("tutorial.py --data-root {data}", 10, (MNIST,)),
     Benchmark("accuracy.py mnist --data-root {data}", 18, (MNIST,)),
     Benchmark("accuracy.py cifar10 --data-root {data}", 19, (CIFAR10,)),
-    Benchmark("time_to_accuracy.py --data cifar10 --data-root {data} --targets 91.25:7 94:18 --no-warm", 47,
+    Benchmark("time_to_accuracy.py --data cifar10 --data-root {data} --targets 91.25:6 94:16 --no-warm", 45,
               (CIFAR10,)),
     Benchmark("paper.py --data-root {data} --out {runs}", 80, (CIFAR10,)),
 )  # fmt: skip

@@ -169,8 +169,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     # The shortest time to accuracy on small images: Jordan 2024, arXiv:2404.00498, on a residual network. Two cores of
     # an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, seeds 0, 1, 2, mean and range; all training images, the last
-    # weights; seconds from the command to the last weights, kernels compiled anew: CIFAR-10, 8 epochs 93.34 % (93.33 to
-    # 93.35) in 268-288 s, 21 epochs 94.62 % (94.55 to 94.68) in 694-715 s; MNIST with resnet8-half, 4 epochs 99.68 %
+    # weights; seconds from the command to the last weights, kernels compiled anew: CIFAR-10, 6 epochs 92.52 % (92.32 to
+    # 92.74) in 238-249 s, 16 epochs 94.17 % (94.05 to 94.34) in 583-627 s; MNIST with resnet8-half, 4 epochs 99.68 %
     # (99.65 to 99.71) in 59-64 s. Made by benchmarks/time_to_accuracy.py, which keeps every figure.
     "fast": Recipe(
         name="fast",
