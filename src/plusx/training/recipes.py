@@ -171,7 +171,7 @@ RECIPES: dict[str, Recipe] = {
     # an AMD EPYC with AVX512-BF16, bfloat16, torch 2.15.0, seeds 0, 1, 2, mean and range; all training images, the last
     # weights; seconds from the command to the last weights, kernels compiled anew: CIFAR-10, 6 epochs 92.52 % (92.32 to
     # 92.74) in 238-249 s, 16 epochs 94.17 % (94.05 to 94.34) in 583-627 s; MNIST with resnet8-half, 4 epochs 99.68 %
-    # (99.65 to 99.71) in 59-64 s. Made by benchmarks/time_to_accuracy.py, which keeps every figure.
+    # (99.65 to 99.71) in 63-69 s. Made by benchmarks/time_to_accuracy.py, which keeps every figure.
     "fast": Recipe(
         name="fast",
         model="resnet8",
