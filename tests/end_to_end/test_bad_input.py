@@ -1,8 +1,6 @@
 """Every sentence of the issue on bad input: one clear line, the right exit code, nothing lost."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -173,14 +171,12 @@ def test_wrong_data_for_a_trained_network(run: Path, tmp_path: Path, capsys: pyt
     assert refused(capsys, USAGE, "predict", str(run), str(tmp_path / "nothing.png"))
 
 
-def test_named_data_that_are_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PLUSX_DATA": str(tmp_path / "data")}
-    done = subprocess.run(
-        [sys.executable, "-m", "plusx", "train", "mnist", "--data-root", str(tmp_path / "root")],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    sentence = " ".join(done.stderr.split())
-    assert done.returncode == DATA
+def test_named_data_that_are_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PLUSX_DATA", str(tmp_path / "data"))
+    sentence = refused(capsys, DATA, "train", "mnist", "--data-root", str(tmp_path / "root"))
     for place in ("root", "data", "plusx"):
         assert str(tmp_path / place) in sentence.replace(" ", "") or place in sentence
     assert "--download" in sentence

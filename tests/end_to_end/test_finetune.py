@@ -86,24 +86,29 @@ def test_a_frozen_backbone_keeps_the_weights_bits(others: Path, weights: Path, t
     assert same == {name for name in before if name.startswith("backbone.")}
 
 
-def test_a_run_goes_on_without_the_weights_to_the_same_bits(others: Path, weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "epochs", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
+)
+def test_a_run_goes_on_without_the_weights_to_the_same_bits(
+    epochs: int, others: Path, weights: Path, tmp_path: Path
+) -> None:
     whole = tuned(others, weights, tmp_path / "whole")
     copy = shutil.copy(weights, tmp_path / "copy.safetensors")
     options = {"epochs": 4, "batch_size": 8, "threads": 1, "weights": str(copy)}
-    for epochs in (1, 2, 3):  # the head is trained alone for two of the four
-        work = experiment.run(request(str(others), options=options), out=tmp_path / "broken", name=f"after-{epochs}")
-        for event in work:
-            if isinstance(event, EpochEnded) and event.epoch == epochs:
-                work.close()  # before the epoch's state is saved: it is trained again
-                break
+    run = tmp_path / "broken" / "stopped"
+    # The head is trained alone for two of the four.
+    work = experiment.run(request(str(others), options=options), out=run.parent, name=run.name)
+    for event in work:
+        if isinstance(event, EpochEnded) and event.epoch == epochs:
+            work.close()  # before the epoch's state is saved: it is trained again
+            break
     copy.unlink()
-    for run in (tmp_path / "broken").iterdir():
-        assert main(["resume", str(run)]) == 0
-        for name in ("last", "best"):
-            ours, theirs = (Checkpoint.load(one / "weights" / f"{name}.safetensors") for one in (run, whole))
-            assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
-            assert ours.provenance["weights"]["sha256"] == theirs.provenance["weights"]["sha256"]
-        assert str(copy) in (run / "report.html").read_text(encoding="utf-8")
+    assert main(["resume", str(run)]) == 0
+    for name in ("last", "best"):
+        ours, theirs = (Checkpoint.load(one / "weights" / f"{name}.safetensors") for one in (run, whole))
+        assert all(torch.equal(ours.weights[key], theirs.weights[key]) for key in theirs.weights)
+        assert ours.provenance["weights"]["sha256"] == theirs.provenance["weights"]["sha256"]
+    assert str(copy) in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_classes_with_the_same_names_keep_their_head(photos: Path, weights: Path, tmp_path: Path) -> None:

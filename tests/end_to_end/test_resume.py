@@ -71,7 +71,10 @@ def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, out / "digits-1"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+# A signal that asks to stop is sent by default too, to a script below and to one of several ranks.
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)]
+)
 def test_a_stopped_run_resumes_to_the_same_bits(
     unbroken: tuple[str, Path], number: int, code: int, tmp_path: Path
 ) -> None:

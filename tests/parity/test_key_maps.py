@@ -27,6 +27,8 @@ SLOW = {
     "torchvision-wide_resnet50_2",
     "torchvision-resnext50_32x4d",
     "timm-resnet50",
+    "timm-resnet50c",
+    "timm-seresnext50_32x4d",
     "timm-resnetv2_50",
     "timm-densenet121",
 }
