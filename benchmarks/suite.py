@@ -2,8 +2,8 @@
 
     python benchmarks/suite.py [--data-root FOLDER] [--long]
 
-Without --long those of minutes, with it those of many: 30 minutes together, or an hour with all data, and three hours
-(two cores of an AMD EPYC). FOLDER holds what is more than the digits in the box: MNIST/, cifar-10-batches-py/,
+Without --long those of minutes, with it those of many: 30 minutes together, or an hour with all data, and over three
+hours (two cores of an AMD EPYC). FOLDER holds what is more than the digits in the box: MNIST/, cifar-10-batches-py/,
 hymenoptera/ (train/ and val/), imagenette-val250/ (photos, labels.csv) and weights/ (torchvision's resnet18.pth and
 resnet50.pth). What needs data that are not there is left out, and said. `torture.py` is not among them: it has an hour
 of its own.
@@ -66,6 +66,7 @@ LONG = (
     Benchmark("accuracy.py cifar10 --data-root {data}", 19, (CIFAR10,)),
     Benchmark("time_to_accuracy.py --data cifar10 --data-root {data} --targets 91.25:6 94:16 --no-warm", 45,
               (CIFAR10,)),
+    Benchmark("loops.py --data photos --photos {data}/hymenoptera/train --batch 16 --fastai {fastai}", 18, (BEES,)),
     Benchmark("paper.py --data-root {data} --out {runs}", 80, (CIFAR10,)),
 )  # fmt: skip
 

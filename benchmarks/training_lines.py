@@ -22,7 +22,8 @@ def loops(found: Found) -> Iterator[Line]:
         ratio = (
             f", plusx {row['ratio']:.2f} x ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})" if "ratio" in row else ""
         )
-        yield what + row["name"], f"{row['images']:.0f}" + ("" if row["name"] == "plusx" else ratio)
+        speed = f"{row['images']:.{0 if row['images'] >= 100 else 1}f}"
+        yield what + row["name"], speed + ("" if row["name"] == "plusx" else ratio)
     for words in found["failed"]:
         name, _, error = words.partition(": ")
         yield what + name, f"did not run: {error}"
